@@ -93,6 +93,16 @@ def test_days_and_retention_by_hand(project):
         ("click", {"variance": 1.0}, "variance = 1.0 without `value`"),
         ("click", {"value": 0.0, "effect": 0.1}, r"value = 0\.0"),
         ("returned(7)", {"value": 0.2}, "give `effect`, `users_per_day`"),
+        ("click", {"effect": 1e-200}, r"effect = 1e-200"),
+        ("click", {"alpha": 1e-320}, r"alpha = 1e-320|alpha = 9\.99"),
+        ("click", {"share": 1e-300}, r"share = 1e-300"),
+        ("click", {"value": 1e-320, "variance": 1.0}, "value = "),
+        ("click", {"value": 1.0, "variance": 1e300}, r"variance = 1e\+300"),
+        (
+            "click",
+            {"value": 1.0, "variance": 1e30, "effect": 0.1},
+            r"more than 1e\+15 users would be needed",
+        ),
         ("click", {"value": 2.0, "effect": 0.1}, "give `variance`"),
         ("click / show", {"value": 0.2, "effect": 0.1}, "give `variance`"),
         ("click", {"value": 0.2, "effect": 0.1}, "give `variance`"),
@@ -168,6 +178,27 @@ def test_known_figures_of_the_log_plan_the_same(project):
     ).plans[0]
     assert (known.users, known.value) == (log.users, pytest.approx(log.value))
     assert known.detectable == pytest.approx(log.detectable)
+
+
+@pytest.mark.parametrize("effect", [1e-6, 9.9])
+@pytest.mark.parametrize("share", [1e-6, 1 - 1e-6])
+@pytest.mark.parametrize(("alpha", "power"), [(1e-12, 1 - 1e-15), (0.05, np.nextafter(0.05, 1))])
+@pytest.mark.parametrize("value", [1e-9, 1e12])
+@pytest.mark.parametrize("variance", [1e-320, 1e30])
+def test_numbers_at_their_bounds_give_a_plan_or_say_why(
+    project, effect, share, alpha, power, value, variance
+):
+    given = {"share": share, "alpha": alpha, "power": power, "value": value, "variance": variance}
+    refused = []
+    for users in (None, 1e-300, 1e10):
+        try:
+            found = plan_experiment(project, "click", effect=effect, users_per_day=users, **given)
+        except ConfigError as error:
+            refused.append(str(error))
+        else:
+            assert 2 <= found.planned <= 10**15
+            assert all(np.isfinite(one.detectable) for one in found.plans)
+    assert all("users" in text for text in refused)
 
 
 def test_answers_are_planned_by_known_figures(project):

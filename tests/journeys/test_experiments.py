@@ -164,7 +164,16 @@ def test_a_plan_by_http_is_that_of_the_command_line(
         ({"metric": "like", "variance": 2}, 400, "variance", "without `value`"),
         ({"metric": "like", "value": 0.2}, 400, "variance", "give `variance`"),
         ({"metric": "like", "value": 0.2, "variance": 0.5}, 400, "effect", "give `effect`"),
-        ({"metric": "like", "share": 1e-9}, 409, None, "no window"),
+        ({"metric": "like", "share": 1e-5}, 409, None, "no window"),
+        ({"metric": "like", "effect": 1e-200}, 400, "effect", "effect"),
+        ({"metric": "like", "share": 1e-300}, 400, "share", "share"),
+        ({"metric": "like", "alpha": 1e-320}, 400, "alpha", "alpha"),
+        ({"metric": "like", "value": 1e-320, "variance": 1, "effect": 1}, 400, "value", "value"),
+        ({"metric": "like", "value": 1, "variance": 1e300}, 400, "variance", "variance"),
+        (
+            {"metric": "like", "value": 1, "variance": 1e30, "effect": 0.1},
+            *(400, "effect", "more than 1e+15 users"),
+        ),
     ],
 )
 def test_plans_that_are_not_possible_say_why(

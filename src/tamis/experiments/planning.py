@@ -77,11 +77,13 @@ def detectable(
 
 def _shift(alpha: float, wanted: float) -> float:
     """The difference in standard errors that is found with the wanted power."""
-    z = float(special.ndtri(1 - alpha / 2))
+    z = -float(special.ndtri(alpha / 2))  # 1 − alpha / 2 would be 1 for the smallest alpha
 
     def missing(shift: float) -> float:
         return float(special.ndtr(shift - z) + special.ndtr(-shift - z)) - wanted
 
+    if missing(0.0) >= 0:  # a power that rounding does not tell from alpha
+        return 0.0
     return float(cast("float", optimize.brentq(missing, 0, 50, xtol=1e-12)))
 
 

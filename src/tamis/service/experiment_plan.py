@@ -23,6 +23,16 @@ FEWEST = 20
 """Users of a window below which its figures say nothing."""
 MOST_USERS = 1e10
 """Users a day that can be planned with."""
+MOST_PLANNED = 10**15
+"""Users of a test that can be planned."""
+LEAST_EFFECT = 1e-6
+"""Relative difference that can be planned for."""
+LEAST_PART = 1e-6
+"""Share of the users that an arm has at least."""
+LEAST_ALPHA = 1e-12
+LEAST_VALUE, MOST_VALUE = 1e-9, 1e12
+MOST_VARIANCE = 1e30
+"""With these the number of users is always finite."""
 
 
 class PlanOptionError(ConfigError):
@@ -138,6 +148,8 @@ def plan_experiment(
                 "more events"
             )
         days, planned = _enough(plans, effect, share)
+        if effect is not None and planned is not None:
+            _check_planned(planned, effect)
         return ExperimentPlan(metric, share, power, alpha, plans, days, effect, planned)
     deviation = sqrt(_variance(terms, value, variance))
     plans = _plans(value, deviation, _observed_days(terms), users_per_day, share, power, alpha)
@@ -148,25 +160,42 @@ def plan_experiment(
             )
         return ExperimentPlan(metric, share, power, alpha, plans, None, None, None)
     planned = sample_size(effect * value, deviation, share=share, alpha=alpha, wanted=power)
+    _check_planned(planned, effect)
     days, _ = _enough(plans, effect, share)
     return ExperimentPlan(metric, share, power, alpha, plans, days, effect, planned)
 
 
 def _check(effect: float | None, share: float, power: float, alpha: float) -> None:
     """Raises PlanOptionError for numbers out of range."""
-    if effect is not None and not 0 < effect < 10:
+    if effect is not None and not LEAST_EFFECT <= effect < 10:
         raise PlanOptionError(
-            "effect", f"effect = {effect}: give a relative difference, such as 0.02 for 2 %"
+            "effect",
+            f"effect = {effect}: give a relative difference from {LEAST_EFFECT:g} to 10, such as "
+            "0.02 for 2 %",
         )
-    if not 0 < share < 1:
+    if not LEAST_PART <= share <= 1 - LEAST_PART:
         raise PlanOptionError(
-            "share", f"share = {share}: give the treatment's share of users, such as 0.5"
+            "share",
+            f"share = {share}: give the treatment's share of users, such as 0.5, and leave each "
+            f"arm {LEAST_PART:g} at least",
         )
-    if not 0 < alpha < 1:
-        raise PlanOptionError("alpha", f"alpha = {alpha}: give a number from 0 to 1, such as 0.05")
+    if not LEAST_ALPHA <= alpha < 1:
+        raise PlanOptionError(
+            "alpha", f"alpha = {alpha}: give a number from {LEAST_ALPHA:g} to 1, such as 0.05"
+        )
     if not alpha < power < 1:
         raise PlanOptionError(
             "power", f"power = {power}: give a number between {alpha} and 1, such as 0.8"
+        )
+
+
+def _check_planned(planned: int, effect: float) -> None:
+    """Raises PlanOptionError for more users than a test can have."""
+    if planned > MOST_PLANNED:
+        raise PlanOptionError(
+            "effect",
+            f"effect = {effect}: more than {MOST_PLANNED:.0e} users would be needed to find it; "
+            "plan for a larger effect, or with a metric that spreads less between users",
         )
 
 
@@ -185,11 +214,17 @@ def _enough(
 
 def _variance(terms: Sequence[MetricTerm], value: float, variance: float | None) -> float:
     """The variance between users of a known metric."""
-    if not 0 < value < np.inf:
-        raise PlanOptionError("value", f"value = {value}: give the metric as it is, above 0")
+    if not LEAST_VALUE <= value <= MOST_VALUE:
+        raise PlanOptionError(
+            "value",
+            f"value = {value}: give the metric as it is, from {LEAST_VALUE:g} to {MOST_VALUE:g}",
+        )
     if variance is not None:
-        if not 0 < variance < np.inf:
-            raise PlanOptionError("variance", f"variance = {variance}: give a number above 0")
+        if not 0 < variance <= MOST_VARIANCE:
+            raise PlanOptionError(
+                "variance",
+                f"variance = {variance}: give a number above 0 and up to {MOST_VARIANCE:g}",
+            )
         return variance
     # a count or a sum with this mean spreads more: value × (1 − value) would plan too few users
     yes_or_no = all(term.kind in ("returned", "observed") for term in terms)

@@ -9,11 +9,18 @@ from msgspec import Meta
 
 from tamis.schema import RequestError
 from tamis.service._field_checks import check_unicode
-from tamis.service.experiment_plan import MOST_USERS
+from tamis.service.experiment_plan import (
+    LEAST_ALPHA,
+    LEAST_EFFECT,
+    LEAST_PART,
+    LEAST_VALUE,
+    MOST_USERS,
+    MOST_VALUE,
+    MOST_VARIANCE,
+)
 from tamis.service.request import CheckedFields
 
 _Words = Annotated[str, Meta(max_length=1000)]
-_Part = Annotated[float, Meta(gt=0, lt=1)]
 _Traffic = Annotated[float, Meta(gt=0, le=1)]
 
 
@@ -22,17 +29,17 @@ class PlanRequest(CheckedFields, forbid_unknown_fields=True, frozen=True, kw_onl
 
     metric: Annotated[str, Meta(min_length=1, max_length=1000)]
     """The name of a metric, or an expression: click, click / show, sum(watch)."""
-    effect: Annotated[float, Meta(gt=0, lt=10)] | None = None
+    effect: Annotated[float, Meta(ge=LEAST_EFFECT, lt=10)] | None = None
     """Relative difference to be found, such as 0.02."""
-    share: _Part = 0.5
+    share: Annotated[float, Meta(ge=LEAST_PART, le=1 - LEAST_PART)] = 0.5
     """The treatment's share of the users."""
-    power: _Part = 0.8
+    power: Annotated[float, Meta(gt=0, lt=1)] = 0.8
     """Chance to find a true difference."""
-    alpha: _Part = 0.05
+    alpha: Annotated[float, Meta(ge=LEAST_ALPHA, lt=1)] = 0.05
     """Chance to find a difference where there is none."""
-    value: Annotated[float, Meta(gt=0)] | None = None
+    value: Annotated[float, Meta(ge=LEAST_VALUE, le=MOST_VALUE)] | None = None
     """The metric, where it is known. If omitted: that of the project's log."""
-    variance: Annotated[float, Meta(gt=0)] | None = None
+    variance: Annotated[float, Meta(gt=0, le=MOST_VARIANCE)] | None = None
     """Variance of a known metric between users. It may be omitted only for a metric that is 0 or 1
     for each user, the retention: value × (1 − value)."""
     users_per_day: Annotated[float, Meta(gt=0, le=MOST_USERS)] | None = None
