@@ -187,6 +187,21 @@ def test_a_stored_configuration_loses_keys_without_effect(tmp_path: Path) -> Non
     assert config.features[0].name == "user_id"
 
 
+def test_an_experiment_named_plan_is_refused_in_the_file_but_not_in_a_version(
+    tmp_path: Path,
+) -> None:
+    """The name was allowed in earlier releases: their versions still open."""
+    data = good()
+    one = {"control": "a", "goal": "click", "arms": {"a": {}, "b": {}}}
+    data["experiments"] = {"plan": {"layer": "rerank", **one}}
+    with pytest.raises(ConfigError, match=r"`experiments\.plan`: .* may not be named 'plan'"):
+        parse_config(data)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(data), "utf-8")
+    config, unknown = read_stored_config(file)
+    assert (list(config.experiments), unknown) == (["plan"], [])
+
+
 def test_invalid_toml_is_reported_with_its_line(tmp_path: Path) -> None:
     assert "line 2: path = events.csv" in message(tmp_path, "[events]\npath = events.csv\n")
 

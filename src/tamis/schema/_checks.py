@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from tamis.schema._task_checks import task_problems
 from tamis.schema.config import Behaviour, CascadeConfig, ProjectConfig
 from tamis.schema.errors import ConfigError
+from tamis.schema.experiments import check_experiment_name
 from tamis.schema.features import DenseFeat, SparseFeat, VarLenSparseFeat
 from tamis.schema.metric_terms import find_metric, metric_terms
 from tamis.schema.suggestions import suggest
@@ -387,8 +388,12 @@ def _metrics(config: ProjectConfig) -> Iterator[ConfigFault]:
 
 
 def _experiments(config: ProjectConfig) -> Iterator[ConfigFault]:
-    """Metrics of experiments that are not known, or have two roles."""
+    """Names that no experiment may have, and metrics that are not known, or have two roles."""
     for name, one in config.experiments.items():
+        try:
+            check_experiment_name(name)
+        except ValueError as error:  # not a check of the type: a stored version may have the name
+            yield ConfigFault(("experiments", name), f"`experiments.{name}`: {error}")
         roles = {"goal": (one.goal,), "secondary": one.secondary, "guardrails": one.guardrails}
         taken: dict[str, str] = {}
         for role, references in roles.items():

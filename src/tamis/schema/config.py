@@ -11,7 +11,6 @@ from tamis.schema.experiments import (
     ExperimentConfig,
     LayerConfig,
     MetricConfig,
-    check_experiment_name,
     check_name,
 )
 from tamis.schema.features import (
@@ -609,9 +608,9 @@ class ProjectConfig(_Section):
         if not isinstance(data, dict):
             return data
         named = dict(cast("dict[str, Any]", data))
-        for section, check in (("experiments", check_experiment_name), ("layers", check_name)):
+        for section in ("experiments", "layers"):
             for name in named.get(section) or ():
-                check(name)
+                check_name(name)
         for section in ("behaviours", "tasks"):
             entries = named.get(section)
             if isinstance(entries, dict):
