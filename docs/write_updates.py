@@ -86,8 +86,8 @@ def times(found: dict[str, Any]) -> str:
         [
             f"Measured beside a service of {found['workers']} workers on a machine of two cores, "
             f"with {found['rate']:g} slates per second and `--every {found['every']:g}s` "
-            f'(`wait = "1s"`, `lateness = "1s"`); {found["events"]:,} events in '
-            f"{found['deltas']} deltas, all of them learnt:",
+            f'(`wait = "1s"`, `lateness = "1s"`); {found["learnt"]:,} of '
+            f"{found['events']:,} events were learnt, in {found['deltas']} deltas:",
             "",
             "| seconds | median | 99 % within |",
             "|---|---|---|",
