@@ -294,7 +294,7 @@ class Record:
         if stored.fused:
             fused = _unpacked(stored.fused, exact)
         else:  # the order is the fusion's, so that the value differs by the factors alone
-            fused = value if boost is None else with_factors(value, 1 / boost)
+            fused = value if boost is None else with_factors(value, np.float32(1) / boost)
         ranks = self._ranks[:, self._ranked].astype(np.int64)
         return RankedRecord(
             items=self._items[self._ranked],

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from tamis.bundle import Kind, Versions
@@ -205,7 +207,7 @@ class PolicyValues:
         same = self._policy.same_fusion and order.text == ranked.order
         if order.channels and same and np.allclose(fused, ranked.fused, rtol=_ROUNDED, atol=1e-6):
             return logged  # predictions of what was not shown have too few digits for exact places
-        columns = {f"rank:{name}": place for name, place in ranked.places.items()}
+        columns: dict[str, NDArray[Any]] = {f"rank:{k}": at for k, at in ranked.places.items()}
         whole = np.array([0, len(fused)], np.int64)
         value = order(Candidates(whole, ranked.items, columns), fused)
         if ranked.boost is not None:
