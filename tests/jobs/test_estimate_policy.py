@@ -77,7 +77,7 @@ PROJECT = SimpleNamespace(name="test", cascade=SimpleNamespace(fusion="like"))
 
 def estimated(slates, clicks):
     other = SimpleNamespace(config=PROJECT, draw=OTHER)
-    return job._estimated(PROJECT, other, "click", slates, clicks, 0, 0.95)
+    return job._estimated(PROJECT, other, "click", slates, clicks, {}, (), 0.95)
 
 
 TRUTH = sum(

@@ -155,6 +155,7 @@ def test_every_route_has_a_scope_and_changes_need_more_than_read(guarded: Guarde
                 for method in handler.http_methods - {"OPTIONS"}:
                     scopes[f"{method} {route.path_format}"] = scope_of(handler, method)
     asking = {"POST /v1/recommend", "POST /v1/rank", "POST /v1/lookalike"}
+    asking |= {"POST /v1/experiments/plan"}
     for route, scope in scopes.items():
         assert (scope == "read") == (route in asking or route.startswith("GET")), route
     assert scopes["POST /v1/events"] == "write"
