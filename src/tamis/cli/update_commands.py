@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import threading
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -197,6 +198,7 @@ def _checks_table(report: UpdateReport) -> Table:
     shown = [*failed, *(one for one in report.checks if one.passed and one.kind == "quality")]
     for check in shown:
         mark = "[green]✓[/]" if check.passed else "[red]✗[/]"
+        mark = "–" if check.passed and isnan(check.figure) else mark  # it could not be judged
         limit = f"{check.key} = {check.limit:g}"
         table.add_row(mark, escape(check.name), escape(check.text), limit)
     if others := len(report.checks) - len(shown):

@@ -83,7 +83,7 @@ JUDGED = 100
 """Users of a single window who are held out even if they are more than the share of
 `[update] holdout`, up to half of them: chance hides what fewer could show."""
 ENOUGH = 50
-"""Positive labels on which an intercept is corrected, or a calibration is fitted."""
+"""Positive labels on which an intercept is corrected."""
 
 
 class NewStretch(NamedTuple):
@@ -412,7 +412,7 @@ class Updater(Trainer):
             self.steps.begin(f"{stage}: learn {len(rows):,} new rows")
             try:
                 scorer.fit(rows, None, tasks_of(self.config), context)
-                self.notes |= {f"{stage}: {n}": None for n in scorer.notes if "it keeps" in n}
+                self.notes |= {f"{stage}: {note}": None for note in scorer.notes}
             except LabelError as error:
                 self.notes[f"{stage} keeps its weights: {error}"] = None
                 self._note_learnt(stage, "carried", 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -297,8 +298,9 @@ class Recommender:
             self._places(cascade, outcome, explain=True)
             for item in range(min(len(self.parts.items), 2)):
                 self._why_not(cascade, outcome, item, row, now)
-                asked = RankRequest.of(user_id=user, item_ids=[self.parts.items.id_of(item)])
-                self._ranked(cascade, asked)
+                with suppress(RequestError):  # a table may hold ids that no request can name
+                    asked = RankRequest.of(user_id=user, item_ids=[self.parts.items.id_of(item)])
+                    self._ranked(cascade, asked)
         rehearse(self._version, self.parts, self.now())
 
     def rank(self, request: RankRequest) -> Ranking:

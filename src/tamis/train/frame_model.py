@@ -144,7 +144,7 @@ class FrameModel(Component, ABC):
             )
         former = None if context is None else context.former
         self.heads = heads.fitted(data) if former is None else heads.continued(former.heads, data)
-        self.notes = tuple(self._notes(data, valid))
+        self.notes = tuple(self._notes(data, valid, goes_on=former is not None))
         if former is not None:
             data = self._learnable(data)
         if framed:
@@ -181,9 +181,14 @@ class FrameModel(Component, ABC):
         many as `context.chosen` names. `self.heads` and `self.rates` are set before the call.
         """
 
-    def _notes(self, rows: Rows, valid: Rows | None) -> list[str]:
-        """Remarks on the labels. Raises LabelError for wrong validation labels."""
-        found = [*self.heads.notes(rows), *one_class_notes(rows, self.heads.tasks, "training")]
+    def _notes(self, rows: Rows, valid: Rows | None, *, goes_on: bool) -> list[str]:
+        """Remarks on the labels. Raises LabelError for wrong validation labels.
+
+        goes_on: whether the fit starts from a former one, which knows other labels, too.
+        """
+        found = self.heads.notes(rows)
+        if not goes_on:
+            found += one_class_notes(rows, self.heads.tasks, "training")
         if valid is not None and valid.labels is not None:
             check_labels(valid, self.heads.tasks, "validation")
             found += one_class_notes(valid, self.heads.tasks, "validation")
