@@ -5,8 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tamis.cascade import Candidates
+from tamis.data import Ragged
 from tamis.jobs._gate import quality_checks
-from tamis.jobs._judge import TaskComparison, VersionComparison, _compared, auc_error
+from tamis.jobs._judge import (
+    TaskComparison,
+    VersionComparison,
+    _compared,
+    auc_error,
+    condensed,
+)
 from tamis.schema import GateConfig, TaskConfig
 
 
@@ -45,3 +53,12 @@ def test_the_error_of_an_auc_is_the_larger_one_of_both_versions() -> None:
     assert auc_error(0.0, 12, 12) == 0
     assert found.auc_error == pytest.approx(auc_error(0.5, 12, 12))
     assert found.auc_error > 0.1
+
+
+def test_ranked_candidates_are_reduced_to_what_their_user_was_shown() -> None:
+    # Queries 1 and 2 of three: their users were shown 4 and 9, 2 and 9. An item that
+    # the catalogue lacks (-1) is never among them: its key would be that of the query before.
+    shown = Ragged.of([np.array([9], np.int32), np.array([4, 9]), np.array([2, 9])])
+    ranked = Candidates(np.array([0, 4, 7]), np.array([7, 9, -1, 4, -1, 9, 4], np.int32), {})
+    found = condensed(ranked, shown, first=1)
+    assert found.matrix(3).tolist() == [[9, 4, -1], [9, -1, -1]]

@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
-from feeds import ITEMS, write_log, write_tables
+from feeds import DAY, ITEMS, START, write_log, write_tables
 
 from tamis.bundle import Kind, Versions
 from tamis.jobs import train, update
@@ -170,6 +171,18 @@ def test_a_broken_feature_is_stopped_before_anything_is_fitted(feed, fault):
     assert "rank" not in report.training
     (check,) = [c for c in report.checks if not c.passed]
     assert "[gate] psi = 0.25" in str(check)
+
+
+def test_another_choice_of_what_is_shown_is_no_drift_of_the_items(feed):
+    """A new version of the service shows other items than the policy before it."""
+    log = pl.read_csv(feed / "events.csv")
+    later = pl.col("time") >= START + TRAINED * DAY
+    dear = pl.col("item_id").str.slice(1).cast(pl.Int64) % 17 >= 9
+    log.filter(~later | dear).write_csv(feed / "events.csv")
+    report = update(feed)
+    assert not {"drift of price", "drift of kind"} & failed(report)
+    watched = report.data["features"]["price"]
+    assert watched["psi"] == 0
 
 
 def test_half_of_the_items_missing_is_stopped(feed):

@@ -9,7 +9,8 @@ from scipy.special import expit
 from tamis.features import Block, DenseColumn, Layout, Rows
 from tamis.rank import DNN
 from tamis.schema import Side, TaskConfig
-from tamis.train.intercept import centre
+from tamis.train.calibration import Calibration
+from tamis.train.intercept import centre, rate_beyond_chance, shift_to
 
 NAN = float("nan")
 
@@ -55,3 +56,57 @@ def test_a_fit_corrects_its_intercepts(tmp_path) -> None:
     assert (exp_z / (1 + exp_z))[click].mean() == pytest.approx(np.nanmean(y), rel=1e-4)
     model.save(tmp_path)
     np.testing.assert_array_equal(DNN.load(tmp_path).probabilities(rows), p)
+
+
+def test_the_rate_moves_beyond_chance_by_hand() -> None:
+    y = np.repeat([1.0, 0.0], [25, 75])
+    se = np.sqrt(0.25 * 0.75 / 100) / (0.25 * 0.75)  # of the log-odds: .2309
+    assert rate_beyond_chance(y, np.full(100, 0.29)) == pytest.approx(0.29)  # within one SE
+    difference = np.log(1 / 3) - np.log(0.5 / 0.5)
+    share = 1 - (se / difference) ** 2  # .956
+    assert rate_beyond_chance(y, np.full(100, 0.5)) == pytest.approx(expit(share * difference))
+    assert rate_beyond_chance(np.zeros(100), np.full(100, 0.01)) == pytest.approx(0.01)
+    many = np.tile(y, 10_000)
+    assert rate_beyond_chance(many, np.full(len(many), 0.3)) == pytest.approx(0.25, rel=1e-3)
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.2, 0.999])
+def test_the_shift_to_a_rate_solves_through_a_calibration(rate: float) -> None:
+    z = np.random.default_rng(0).normal(-2, 1, 1000)
+    bent = Calibration(kind="isotonic", x=(-2.0, 0.0), y=(-1.0, -0.5), slope=0.3)
+    shift = shift_to(rate, lambda b: bent(z + b), 0.0)
+    assert expit(bent(z + shift)).mean() == pytest.approx(rate, rel=1e-4)
+
+
+def test_no_shift_reaches_a_rate_that_lies_too_far() -> None:
+    flat = Calibration(kind="platt", y=(0.0,), slope=1e-6)
+    assert shift_to(0.9, lambda b: flat(np.zeros(3) + b), 1.0) == 101.0
+    assert shift_to(0.1, lambda b: flat(np.zeros(3) + b), 1.0) == -99.0
+
+
+def test_served_predictions_are_centred_on_new_rows_with_their_calibration() -> None:
+    layout = Layout((), (), (DenseColumn("x", Side.CONTEXT, 0, 1),))
+    draw = np.random.default_rng(2)
+
+    def rows(n: int, shift: float) -> Rows:
+        x = draw.normal(size=(n, 1)).astype(np.float32)
+        click = draw.random(n) < expit(x[:, 0] + shift)
+        like = np.where(click, draw.random(n) < 0.3, NAN)
+        labels = np.column_stack([click, like]).astype(np.float32)
+        return Rows(layout, [Block(np.zeros((n, 0), np.int32), x)], n, labels)
+
+    tasks = ["click", "like|click"]
+    former = DNN(epochs=1).fit(rows(20_000, -3.0), None, tasks)
+    model = DNN(epochs=1, negatives=0.5).fit(rows(20_000, -3.0), None, tasks)
+    # As after a fit on rows that clicked more by chance:
+    model.calibrations = (Calibration(kind="platt", y=(0.4,), slope=0.7), Calibration())
+    new = rows(50_000, -2.0)
+    assert new.labels is not None
+    assert abs(model.probabilities(new)[:, 0].mean() / new.labels[:, 0].mean() - 1) > 0.1
+    model.centre_on(new, former)
+    p = model.probabilities(new)
+    assert p[:, 0].mean() == pytest.approx(new.labels[:, 0].mean(), rel=0.01)
+    liked = new.labels[:, 0] == 1
+    before = former.probabilities(new)[liked, 1]
+    wanted = rate_beyond_chance(new.labels[liked, 1], before)
+    assert p[liked, 1].mean() == pytest.approx(wanted, rel=1e-4)

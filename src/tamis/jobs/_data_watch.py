@@ -105,7 +105,12 @@ def _share(where: Bool) -> float:
 
 
 def _features(parts: Parts, data: Dataset, rows: FormerRows, since: int) -> dict[str, FeatureWatch]:
-    """Each declared feature of the tables and of the request; not ids of rows, nor histories."""
+    """Each declared feature of the tables and of the request; not ids of rows, nor histories.
+
+    The former events are those before. Of a log with impressions, which items events are of is
+    the choice of what was shown: a new version's other taste would look like a fault of the data.
+    There, attributes of the new events' items are compared with what the version knows of the same.
+    """
     events = data.events
     new, former = _compared(events, since)
     found: dict[str, FeatureWatch] = {}
@@ -122,7 +127,8 @@ def _features(parts: Parts, data: Dataset, rows: FormerRows, since: int) -> dict
                 continue
             if feature.source not in old:
                 continue
-            places = row[of_event[former]]
+            same = data.has_impressions and table is data.items
+            places = row[of_event[new if same else former]]
             places = places[places != UNKNOWN]
             one = _taken(table, feature.source, of_event[new])
             other = _taken(old, feature.source, places)

@@ -3,6 +3,12 @@
 Both answer the same queries at one moment, with the histories and statistics as of it; the serving
 version with its channels and models as they are. Slates are judged by what the users chose later,
 predictions by labelled rows of users and items that both versions know.
+
+Of a log with impressions, users could choose only what they were shown, and that was mostly what
+the serving version would show again: whole slates of another version hold items about which the log
+says nothing. So each version's ranked candidates are reduced to the items that the user was shown
+or chose later, and the first ten of these are judged (condensed lists, Sakai 2007). An item that a
+version does not find stays a miss.
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.cascade import (
+    Candidates,
     FormerRows,
     Hydrate,
     Queries,
@@ -123,6 +130,7 @@ class Judge:
         if not len(chosen):
             return None
         context = context_before(self.data, chosen, np.full(len(chosen), self.cut, np.int64))
+        shown = self._shown(chosen, positives) if self.data.has_impressions else None
         lists = []
         for parts, rows in ((self.parts, chosen), (self._then, self.rows.users[chosen])):
             cascade, found = parts.cascade(), list[Int32]()
@@ -131,10 +139,15 @@ class Judge:
                 part = None if context is None else context.take(here)
                 times = np.full(len(rows[here]), self.cut, np.int64)
                 queries = cascade.retrieval.with_exclusions(parts.queries(rows[here], times, part))
-                found.append(cascade.run(queries, SLATE).slate.matrix(SLATE))
+                outcome = cascade.run(queries, SLATE)
+                best = outcome.slate if shown is None else outcome.ranked
+                if parts is not self.parts:
+                    best = replace(best, item=self._in_our_rows(best.item))
+                if shown is not None:
+                    best = condensed(best, shown, at)
+                found.append(best.matrix(SLATE))
             lists.append(np.concatenate(found))
-        ours = ndcg(lists[0], positives, SLATE)
-        theirs = ndcg(self._in_our_rows(lists[1]), positives, SLATE)
+        ours, theirs = (ndcg(one, positives, SLATE) for one in lists)
         difference = paired_bootstrap(ours, theirs, seed=self.seed)
         return SlateComparison(mean(ours), mean(theirs), difference, len(chosen))
 
@@ -163,6 +176,15 @@ class Judge:
         inside = number[query] >= 0
         positives = Ragged.from_pairs(number[query[inside]], item[inside], len(kept))
         return chosen[kept], positives
+
+    def _shown(self, users: Int32, positives: Ragged) -> Ragged:
+        """The items that each of the users was shown, or chose, in the time that is judged."""
+        events = self.data.events
+        later = (events.time >= self.cut) & (events.time < self.until) & (events.item != UNKNOWN)
+        later &= np.isin(events.user, users)
+        query = np.searchsorted(users, events.user[later])
+        every = Ragged.from_pairs(query, events.item[later], len(users))
+        return Ragged.union([every, positives])
 
     def _in_our_rows(self, items: Int32) -> Int32:
         """Item rows of the serving version as rows of the data; -1 for those that are gone."""
@@ -195,6 +217,15 @@ class Judge:
             task.name: _compared(task, common.labels[:, t], ours[task.name], theirs[task.name])
             for t, task in enumerate(tasks_of(self.parts.config))
         }
+
+
+def condensed(ranked: Candidates, shown: Ragged, first: int = 0) -> Candidates:
+    """The ranked candidates that the list of `shown` of their query holds, in their order.
+
+    first: number in `shown` of the first query.
+    """
+    inside = shown.contains(ranked.query + first, ranked.item) & (ranked.item != UNKNOWN)
+    return ranked.take(np.flatnonzero(inside))
 
 
 def _scores(replay: Replay, hydrate: Hydrate, ranker: Any) -> dict[str, NDArray[np.float32]]:

@@ -539,9 +539,15 @@ class Updater(Trainer):
                 if stretch.windows
                 else "the latest new events, by time",
                 "cut": str(np.datetime64(stretch.cut, "ms")),
-                "slates": "NDCG@10 over users who chose an item after the cut, of the slates of "
-                "both versions at the cut, full catalogue; histories and statistics as of the cut, "
-                "channels and models of the serving version as they are",
+                "slates": "NDCG@10 over users who chose an item after the cut, of "
+                + (
+                    "the ranked candidates of both versions at the cut, reduced to items that the "
+                    "user was shown after it"
+                    if self.data.has_impressions
+                    else "the slates of both versions at the cut, full catalogue"
+                )
+                + "; histories and statistics as of the cut, channels and models of the serving "
+                "version as they are",
                 "predictions": "held-out rows whose users and items both versions know",
                 "calibration": "calibrated on one half of the held-out queries and judged on the "
                 "other, both ways; the serving version as it is",
@@ -653,10 +659,13 @@ class Updater(Trainer):
         """Corrects the intercepts on new rows, of replayed windows on the newest ones: their rates
         differ, and the last pass may have seen few of them. `cut` is that of `made`."""
         newest = new if self.impressions else _newest(new)
+        served = [(w, replace(as_served(replay), weights=None)) for w, replay in newest]
+        former = {"rank": self.parts.rank, "prerank": self.parts.prerank}
         for stage, scorer in made.scorers.items():
-            if newest and isinstance(scorer, Estimator) and self._learnt[stage]["how"] == "warm":
-                rows = self._stage_rows(stage, made.space, newest, cut)
-                scorer.centre_on(rows, self.config.seed)
+            if served and isinstance(scorer, Estimator) and self._learnt[stage]["how"] == "warm":
+                rows = self._stage_rows(stage, made.space, served, cut)
+                before = registry.build(stage, stage, getattr(self.config.cascade, stage))
+                scorer.centre_on(rows, before.carried(former[stage], rows))
 
     # ------------------------------------------------------------------ publishing
 

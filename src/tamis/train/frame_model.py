@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+from scipy.special import expit
 
 from tamis.data import columns_of
 from tamis.features import FrameSpace, Rows
-from tamis.runtime import Float32, one_blas_thread
+from tamis.runtime import Float32, Floats, one_blas_thread
 from tamis.schema import (
     Component,
     ConfigError,
@@ -30,6 +31,7 @@ from tamis.train.calibration import Calibration, fit_calibration
 from tamis.train.chosen import Chosen
 from tamis.train.fit_options import Epoch, FitResult
 from tamis.train.fit_settings import FitSettings
+from tamis.train.intercept import rate_beyond_chance, shift_to
 from tamis.train.label_checks import (
     Metrics,
     check_labels,
@@ -260,13 +262,41 @@ class FrameModel(Component, ABC):
             self._calibrate(held_out)
         return self.chosen
 
-    def centre_on(self, rows: Rows, seed: int) -> None:
-        """Corrects the intercepts again, on other rows than those of the fit: of more of the log,
-        where the fit itself has learnt only its end. `seed` draws the negatives that are left out,
-        as in `fit`."""
-        own = tuple(self._rate(task) for task in self.heads.tasks)
+    def centre_on(self, rows: Rows, former: FrameModel) -> None:
+        """Corrects the intercepts again, so that predictions as they are served, calibrations
+        included, have the mean of the labels of `rows`, as far as it differs beyond chance from
+        what `former` predicts.
+
+        A calibration is fitted on held-out rows, which may be few, relative to a fit that did not
+        know them. After that fit has learnt them, too, its own level corrects what was learnt.
+
+        rows: labelled rows with inputs as a request has them, without weights.
+        former: what was served before, of the same tasks and columns of inputs.
+        """
+        assert rows.labels is not None
         with one_blas_thread():
-            self.shifts = self._intercepts(sample_negatives(rows, own, seed))
+            raw, before = self._scaled(self.logits(rows)), former.log_odds(former.logits(rows))
+        shifts = np.asarray(self.shifts or (0.0,) * self.heads.n_logits, np.float64)
+        for t, column in self.heads.odds:
+            target = self.heads.own_target(t, rows.labels[:, t])
+            known = ~np.isnan(target)
+            if not known.any():
+                continue
+            served, predicted = self._served(t, raw[known, column]), expit(before[known, column])
+            rate = rate_beyond_chance(target[known], predicted)
+            shifts[column] = shift_to(rate, served, float(shifts[column]))
+        self.shifts = tuple(shifts.tolist())
+
+    def _served(self, t: int, scaled: Float32) -> Callable[[float], Floats]:
+        """The log-odds (n,) of task t that are served with a shift, of scaled logits (n,)."""
+        rate = self.rates[t] if self.rates else 1.0
+        calibration = self.calibrations[t] if self.calibrations else Calibration()
+
+        def served(shift: float) -> Floats:
+            moved = (scaled + np.float32(shift))[:, None]
+            return calibration(corrected(moved, [rate])[:, 0])
+
+        return served
 
     def _calibrate(self, valid: Rows) -> None:
         """Fits the maps to seconds and the calibrations on the validation rows."""

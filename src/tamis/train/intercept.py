@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, logit
 
 Array = NDArray[np.floating]
 STEPS = 50
 """Maximum number of Newton steps."""
+FARTHEST = 100.0
+"""Largest change of a shift by `shift_to`."""
 
 
 def centre(targets: Array, logits: Array, weights: Array | None = None) -> float:
@@ -40,3 +44,46 @@ def centre(targets: Array, logits: Array, weights: Array | None = None) -> float
         if abs(step) < 1e-9:
             break
     return shift
+
+
+def rate_beyond_chance(targets: Array, predicted: Array) -> float:
+    """The rate to predict on average, from what was observed and what was predicted before.
+
+    A rate of few positives differs from that of the next rows by chance. So its log-odds move from
+    those of the former predictions towards the observed ones by the share 1 − (SE ÷ difference)²,
+    and not at all where the difference is within one standard error (SE): the positive-part
+    estimator of James and Stein, of a single mean. With thousands of positives it is the observed
+    rate.
+
+    Args:
+        targets: (n,) in [0, 1], n ≥ 1.
+        predicted: (n,) former predictions of these rows, in (0, 1).
+    """
+    y, before = targets.astype(np.float64), float(np.mean(predicted, dtype=np.float64))
+    mean = float(y.mean())
+    if not 0 < mean < 1:
+        return before
+    difference = float(logit(mean) - logit(before))
+    error = float(y.std()) / len(y) ** 0.5 / (mean * (1 - mean))
+    if abs(difference) <= error:
+        return before
+    return float(expit(logit(before) + difference * (1 - (error / difference) ** 2)))
+
+
+def shift_to(rate: float, served: Callable[[float], Array], begin: float) -> float:
+    """The shift b at which the mean of σ(served(b)) is `rate`, in (0, 1).
+
+    `served` gives log-odds (n,) that increase with b, calibrated ones for example; `begin` is about
+    where to look. Returns the end of `begin` ± `FARTHEST` that is nearer where b lies beyond it.
+    """
+    from scipy.optimize import root_scalar  # slow to import; only needed in training
+
+    def wrong(shift: float) -> float:
+        return float(expit(served(shift).astype(np.float64)).mean()) - rate
+
+    low, high = begin - FARTHEST, begin + FARTHEST
+    if wrong(low) > 0:
+        return low
+    if wrong(high) < 0:
+        return high
+    return float(root_scalar(wrong, bracket=(low, high), xtol=1e-6).root)

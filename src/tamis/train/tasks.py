@@ -161,12 +161,12 @@ class Heads:
                 out[column] = begun[column]
                 continue
             weight = weights if weights is None or weights.ndim == 1 else weights[:, t]
-            out[column] = centre(self._own_target(t, labels[:, t]), logits[:, column], weight)
+            out[column] = centre(self.own_target(t, labels[:, t]), logits[:, column], weight)
         return out
 
     def few(self, t: int, labels: Float32) -> bool:
         """Whether labels (n, T) hold fewer than `ENOUGH` of either class of task t, of `odds`."""
-        y = self._own_target(t, labels[:, t])
+        y = self.own_target(t, labels[:, t])
         known = y[~np.isnan(y)]
         return bool(min(known.sum(), (1 - known).sum()) < ENOUGH)
 
@@ -184,7 +184,7 @@ class Heads:
         scales = np.ones(self.n_logits, np.float32)
         shifts = (served - logits).mean(axis=0).astype(np.float32)
         for t, column in self.rates:
-            y, z = self._own_target(t, labels[:, t]), logits[:, column]
+            y, z = self.own_target(t, labels[:, t]), logits[:, column]
             if not self.few(t, labels):
                 weight = weights if weights is None or weights.ndim == 1 else weights[:, t]
                 scales[column], shifts[column] = platt_line(y, z, weight)
@@ -284,6 +284,17 @@ class Heads:
                     found[task.name] = curve
         return replace(self, seconds=found)
 
+    def own_target(self, t: int, y: Float32) -> Float32:
+        """(n,) training targets of task t from its own labels y (n,), without its conditions."""
+        task = self.tasks[t]
+        if task.kind == "regression":
+            mean, deviation = self.scales[task.name]
+            return ((y - mean) / deviation).astype(np.float32)
+        if task.kind == "watch_time":
+            time = y * (task.seconds / task.scale)
+            return (time / (1 + time)).astype(np.float32)
+        return completed(task, y)
+
     def values(self, logits: Float32) -> Float32:
         """Predictions (n, T) of calibrated logits (n, L), in the units of the labels.
 
@@ -374,24 +385,13 @@ class Heads:
     def _target(self, t: int, labels: Float32) -> Float32:
         """(n,) targets of task t, of the labels (n, T) of all tasks."""
         if t not in self.chains:
-            return self._own_target(t, labels[:, t])
+            return self.own_target(t, labels[:, t])
         first, *rest = self.chains[t]
         all_hold = labels[:, first]
         for link in rest:  # 0 where a condition does not hold, NaN where it is unknown
             both = all_hold * labels[:, link]
             all_hold = np.where(all_hold == 0, np.float32(0), both).astype(np.float32)
         return all_hold
-
-    def _own_target(self, t: int, y: Float32) -> Float32:
-        """(n,) targets of task t from its own labels y (n,), without its conditions."""
-        task = self.tasks[t]
-        if task.kind == "regression":
-            mean, deviation = self.scales[task.name]
-            return ((y - mean) / deviation).astype(np.float32)
-        if task.kind == "watch_time":
-            time = y * (task.seconds / task.scale)
-            return (time / (1 + time)).astype(np.float32)
-        return completed(task, y)
 
     def _value(self, t: int, z: Float32) -> NDArray[np.floating[Any]]:
         """(n,) predictions of task t, of its logits z (n, width)."""
