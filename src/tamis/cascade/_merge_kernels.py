@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tamis.runtime.compiled import njit
+from tamis.runtime.compiled import inner_njit, njit
 
 
 @njit(cache=True, nogil=True)
@@ -76,7 +76,7 @@ def _number(item, table, slot_of, slot_item):
     return n
 
 
-@njit(cache=True, nogil=True)
+@inner_njit
 def _snake(slot_of, steps, n):
     """The slots in the order in which the channels contribute them, round by round."""
     channels, width = slot_of.shape

@@ -7,6 +7,7 @@ Both share `_add` and `read_key`. Arguments that several kernels take:
 state: `windows.State`, the counters of K keys (its fields document their shapes and dtypes).
 rings: `windows.Rings`, R ring counters with S slots in all, read by W windows.
 out: `windows.Counts` of n rows, written.
+A key is passed on as int64, whatever the dtype of its array, so that each kernel compiles once.
 Times and widths of buckets are int64 ms; a bucket is the number `time // width`.
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tamis.runtime.compiled import njit
+from tamis.runtime.compiled import inner_njit, njit
 
 NEVER = np.iinfo(np.int64).min // 2
 """Time of an event that a key does not have."""
@@ -35,7 +36,7 @@ def clear_key(state: Any, k: Any) -> None:
     state.latest[k] = NEVER
 
 
-@njit(cache=True)
+@inner_njit
 def _add(
     state: Any, k: Any, rings: Any, behaviour: Any, time: Any, arrival: Any, value: Any
 ) -> None:
@@ -67,7 +68,7 @@ def _add(
     state.latest[k] = max(state.latest[k], moment)
 
 
-@njit(cache=True)
+@inner_njit
 def _sum_slots(ring: Any, k: Any, behaviour: Any, start: Any, stop: Any) -> Any:
     """Sum of the slots [start, stop) of `ring` int32 (K, B, S), of one key and behaviour."""
     total = 0
@@ -76,7 +77,7 @@ def _sum_slots(ring: Any, k: Any, behaviour: Any, start: Any, stop: Any) -> Any:
     return total
 
 
-@njit(cache=True)
+@inner_njit
 def _sum_windows(state: Any, k: Any, rings: Any, r: Any, now: Any) -> None:
     """Sums the windows of ring r of key k as of bucket `now`.
 
@@ -107,7 +108,7 @@ def _sum_windows(state: Any, k: Any, rings: Any, r: Any, now: Any) -> None:
     state.summed_at[k, r] = now
 
 
-@njit(cache=True)
+@inner_njit
 def read_windows(state: Any, k: Any, rings: Any, time: Any, row: Any, out: Any) -> None:
     """Writes the window and total counts of key k as of `time` into row `row` of `out`."""
     behaviours = state.total.shape[1]
@@ -122,7 +123,7 @@ def read_windows(state: Any, k: Any, rings: Any, time: Any, row: Any, out: Any) 
         out.total[row, b] = state.total[k, b]
 
 
-@njit(cache=True)
+@inner_njit
 def read_values(state: Any, k: Any, row: Any, out: Any) -> None:
     """Writes the number and the sum of the values of key k into row `row` of `out`."""
     for b in range(state.total.shape[1]):
@@ -130,14 +131,14 @@ def read_values(state: Any, k: Any, row: Any, out: Any) -> None:
         out.value[row, b] = state.value[k, b]
 
 
-@njit(cache=True)
+@inner_njit
 def read_moments(state: Any, k: Any, row: Any, out: Any) -> None:
     """Writes the times of the first and the last event of key k into row `row` of `out`."""
     out.first[row] = state.first[k]
     out.latest[row] = state.latest[k]
 
 
-@njit(cache=True)
+@inner_njit
 def read_key(state: Any, k: Any, rings: Any, time: Any, row: Any, out: Any) -> None:
     """Writes all counters of key k as of `time` into row `row` of `out`."""
     read_windows(state, k, rings, time, row, out)
@@ -154,19 +155,21 @@ def add_events(
     Events of keys outside 0 … K − 1 are not counted.
     """
     for e in range(len(key)):
-        if 0 <= key[e] < len(state.first):
-            _add(state, key[e], rings, behaviour[e], time[e], arrival[e], value[e])
+        k = np.int64(key[e])
+        if 0 <= k < len(state.first):
+            _add(state, k, rings, behaviour[e], time[e], arrival[e], value[e])
 
 
 @njit(cache=True)
 def read_counts(state: Any, rings: Any, key: Any, time: Any, out: Any) -> None:
     """Reads n rows: key int32 (n,), time int64 (n,). Rows of other keys are left as they are."""
     for row in range(len(key)):
-        if 0 <= key[row] < len(state.first):
-            read_key(state, key[row], rings, time[row], row, out)
+        k = np.int64(key[row])
+        if 0 <= k < len(state.first):
+            read_key(state, k, rings, time[row], row, out)
 
 
-@njit(cache=True)
+@inner_njit
 def replay_until(state: Any, rings: Any, events: Any, e: Any, end: Any, time: Any) -> Any:
     """Counts the events [e, end) that arrived before `time` for key 0; returns the first that did
     not."""
@@ -191,7 +194,7 @@ def replay_counts(
     """
     current, e = -1, 0
     for row in order:
-        k = key[row]
+        k = np.int64(key[row])
         if not 0 <= k < len(indptr) - 1:
             continue
         if k != current:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tamis.runtime.compiled import njit
+from tamis.runtime.compiled import inner_njit, njit
 
 
-@njit(cache=True)
+@inner_njit
 def _first_at_or_after(arrival: Any, low: Any, high: Any, time: Any) -> Any:
     """First index in [low, high) of `arrival` int64, ascending there, that is not before `time`."""
     while low < high:

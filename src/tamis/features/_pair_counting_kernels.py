@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tamis.runtime.compiled import njit
+from tamis.runtime.compiled import inner_njit, njit
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
@@ -113,7 +113,7 @@ def expand_sets(indptr: Any, code: Any, sets: Any, bounds: Any, owner: Any, out:
             out[at] = code[begin + at - bounds[row]]
 
 
-@njit(cache=True)
+@inner_njit
 def base_row(keys: Any, key: Any) -> Any:
     """The row of `key` in `keys`, ascending; -1 where it is not there."""
     low, high = 0, len(keys)
@@ -126,7 +126,7 @@ def base_row(keys: Any, key: Any) -> Any:
     return low if low < len(keys) and keys[low] == key else -1
 
 
-@njit(cache=True)
+@inner_njit
 def slot_of(slot: Any, added: Any, key: Any) -> Any:
     """The place of `key` in the hash table, or the empty place where it belongs."""
     mask = len(slot) - 1

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tamis.features._pair_counting_kernels import base_row, slot_of
-from tamis.runtime.compiled import njit
+from tamis.runtime.compiled import inner_njit, njit
 
 RING, BUCKET = 8, 16
 """Bits of a cell below its ring, and below its bucket."""
@@ -109,7 +109,7 @@ def pack_cells(
         bounds[row + 1] = filled
 
 
-@njit(cache=True)
+@inner_njit
 def _tally(rings: Any, now: Any, cell: Any, number: Any, row: Any, out: Any) -> None:
     """Adds a cell to the windows of row `row` that hold its bucket; now int64 (R,) buckets."""
     r, behaviour = (cell >> RING) & _CODE, cell & _CODE

@@ -16,14 +16,14 @@ from tamis.features._counting_kernels import (
     read_windows,
     replay_until,
 )
-from tamis.runtime.compiled import njit
+from tamis.runtime.compiled import inner_njit, njit
 
 _DAY = 86_400_000.0
 _LOG1P = np.log1p(np.arange(4096))
 """log(1 + n) of small counts, which are most."""
 
 
-@njit(cache=True, error_model="numpy")
+@inner_njit(error_model="numpy")
 def _log1p(n: Any) -> Any:
     """log(1 + n) of an integer n >= 0."""
     return _LOG1P[n] if n < 4096 else np.log1p(n)
@@ -35,7 +35,7 @@ def _days(now: Any, then: Any, usual: Any) -> Any:
     return usual if then == NEVER else np.log1p(max(now - then, 0) / _DAY)
 
 
-@njit(cache=True, error_model="numpy")
+@inner_njit(error_model="numpy")
 def _render_row(counts: Any, at: Any, now: Any, published: Any, recipe: Any, out: Any) -> None:
     """Writes per window counts then rates; then means, the number of events and, unless
     `recipe.ages` is empty, ages.
@@ -90,7 +90,7 @@ def _published(published: Any, key: Any) -> Any:
     return published[key] if 0 <= key < len(published) else NEVER
 
 
-@njit(cache=True, error_model="numpy")
+@inner_njit(error_model="numpy")
 def _read_for(recipe: Any, state: Any, k: Any, rings: Any, time: Any, row: Any) -> None:
     """Reads into row 0 the counters of key k that the recipe needs; others cost cache misses."""
     read_windows(state, k, rings, time, 0, row)
@@ -111,11 +111,12 @@ def read_columns(
     Out: out float32 (n, S). Other keys have the columns of a key without events.
     """
     for n in range(len(key)):
-        known = 0 <= key[n] < len(state.first)
+        k = np.int64(key[n])
+        known = 0 <= k < len(state.first)
         if known:
-            _read_for(recipe, state, key[n], rings, time[n], row)
+            _read_for(recipe, state, k, rings, time[n], row)
         at = 0 if known else 1
-        _render_row(row, at, time[n], _published(published, key[n]), recipe, out[n])
+        _render_row(row, at, time[n], _published(published, k), recipe, out[n])
 
 
 @njit(cache=True, error_model="numpy")
@@ -137,7 +138,7 @@ def cached_columns(
     """
     rings_n = len(rings.width)
     for n in range(len(key)):
-        k = key[n]
+        k = np.int64(key[n])
         if not 0 <= k < len(state.first):
             _render_row(row, 1, time[n], NEVER, recipe, out[n])
             continue
@@ -174,7 +175,7 @@ def replay_columns(
     """
     current, e = -1, 0
     for n in order:
-        k = key[n]
+        k = np.int64(key[n])
         known = 0 <= k < len(indptr) - 1
         if known:
             if k != current:

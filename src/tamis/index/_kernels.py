@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from tamis.index.topk import best_first, offer
-from tamis.runtime.compiled import njit
+from tamis.runtime.compiled import inner_njit, njit
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -84,7 +84,7 @@ def keep_best(rows, products, bounds, excluded, gone, refused, item, score):
         _mark(refused, excluded, bounds[q], bounds[q + 1], False)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@inner_njit(fastmath=True)
 def _dot(a, b):
     """The inner product of two (d,) float32 vectors."""
     total = np.float32(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tamis.runtime.compiled import njit
+from tamis.runtime.compiled import inner_njit, njit
 
 GROUP = 64
 """Scores that `offer_row` compares with the worst kept score at once."""
@@ -16,7 +16,7 @@ def _worse(score_a, item_a, score_b, item_b):
     return score_a < score_b or (score_a == score_b and item_a > item_b)
 
 
-@njit(cache=True, nogil=True)
+@inner_njit
 def _sift_down(items, scores, size, at):
     """Restores the heap order of `[0, size)` after the entry `at` was replaced by a better one."""
     while True:
@@ -73,7 +73,7 @@ def best_first(items, scores, size):
         _sift_down(items, scores, end, 0)
 
 
-@njit(cache=True, nogil=True)
+@inner_njit
 def offer_row(items, scores, size, row, first, refused):
     """Offers row `first + j` with score `row[j]` for every j; returns the heap's new size.
 

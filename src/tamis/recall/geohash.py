@@ -24,7 +24,7 @@ from tamis.recall._common.item_columns import (
 from tamis.recall._common.item_popularity import ItemPopularity
 from tamis.recall._common.postings import Postings, in_sorted
 from tamis.runtime import Int32, grown, in_blocks, scratch
-from tamis.runtime.compiled import njit
+from tamis.runtime.compiled import inner_njit, njit
 from tamis.schema import ComponentConfig, Conditions, ConfigError, Needs
 
 _QUERIES_PER_BLOCK = 64
@@ -254,7 +254,7 @@ class _Places(NamedTuple):
     item_longitude: NDArray[np.float64]
 
 
-@njit(cache=True, nogil=True)
+@inner_njit
 def _log_nearness(north_a, east_a, north_b, east_b, near, falloff):
     """log2 of `(1 + d / near)^-falloff`, d the great-circle distance in km (haversine).
 

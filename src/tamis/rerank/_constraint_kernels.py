@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tamis.runtime import Bool, Int64
-from tamis.runtime.compiled import njit
+from tamis.runtime.compiled import inner_njit, njit
 
-inner = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
-"""For kernels that only kernels call: numba writes no code that would let Python call them, which
-for arguments of many arrays takes longer than the kernel itself."""
+inner = inner_njit(error_model="numpy")
+"""For kernels that only kernels call."""
 
 once = njit(inline="always")
 """For kernels with one caller: their code becomes part of its code. A kernel of its own would be

@@ -13,7 +13,7 @@ import numpy as np
 
 from tamis.index import jaccard
 from tamis.runtime import Float32, Float64, Int64
-from tamis.runtime.compiled import njit
+from tamis.runtime.compiled import inner_njit, njit
 
 LEAST = 1e-6
 """Smallest d²: an item below it counts as explained by the placed ones, as similarities are
@@ -30,7 +30,7 @@ def dots(vectors: Float32, one: Float32, out: Float64) -> None:
         out[j] = dot
 
 
-@njit(cache=True)
+@inner_njit
 def overlaps(one: int, bounds: Int64, codes: Int64, out: Float64) -> None:
     """Jaccard similarity of the candidates to candidate `one`, into `out` (n,).
 
@@ -41,7 +41,7 @@ def overlaps(one: int, bounds: Int64, codes: Int64, out: Float64) -> None:
         out[j] = jaccard(mine, codes[bounds[j] : bounds[j + 1]])
 
 
-@njit(cache=True)
+@inner_njit
 def remember_largest(recent: Float64, place: int, new: Float64, like: Float64) -> None:
     """Updates `like` (n,): the largest similarity to the last `len(recent)` places.
 
@@ -63,7 +63,7 @@ def remember_largest(recent: Float64, place: int, new: Float64, like: Float64) -
         like[i] = most
 
 
-@njit(cache=True, fastmath={"contract"})
+@inner_njit(fastmath={"contract"})
 def add_to_volume(factor: Float64, rows: int, chosen: int, new: Float64, volume: Float64) -> int:
     """One step of the incremental Cholesky factorisation; returns the number of rows in use.
 
@@ -90,7 +90,7 @@ def add_to_volume(factor: Float64, rows: int, chosen: int, new: Float64, volume:
     return rows + 1
 
 
-@njit(cache=True)
+@inner_njit
 def forget_oldest(factor: Float64, own: Float64, placed: Int64, rows: int, volume: Float64) -> None:
     """Removes the oldest of `rows` items from the factor, in O(rows · n).
 

@@ -55,7 +55,17 @@ def njit(*args: Any, **options: Any) -> Any:
     return compiled
 
 
+def inner_njit(*args: Any, **options: Any) -> Any:
+    """`njit` with a cache, for kernels that only other kernels call.
+
+    numba writes no code that would let Python call them. For arguments of many arrays that code
+    takes as long to compile as the kernel itself.
+    """
+    return njit(*args, cache=True, no_cpython_wrapper=True, **options)
+
+
 def _made(options: dict[str, Any], *args: Any) -> Any:
+    options = {"no_cfunc_wrapper": True, **options}  # code for calls from C, which nothing makes
     try:
         return _tolerant(numba.njit(*args, **options))
     except RuntimeError as problem:  # numba has no folder that it may write

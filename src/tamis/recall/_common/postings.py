@@ -13,7 +13,7 @@ from tamis.recall._common.channel import nothing
 from tamis.recall._common.compiled_arguments import excluded
 from tamis.recall._common.item_columns import NO_TIMES
 from tamis.runtime import Bool, Float64, Int32, Int64, in_blocks, scratch
-from tamis.runtime.compiled import njit
+from tamis.runtime.compiled import inner_njit, njit
 
 _QUERIES_PER_BLOCK = 256
 
@@ -266,7 +266,7 @@ def best_of_lists(
     return found
 
 
-@njit(cache=True, nogil=True)
+@inner_njit
 def in_sorted(values, begin, end, wanted):
     """True if `wanted` is in the ascending int32 `values[begin:end]`, by binary search."""
     low, high = begin, end

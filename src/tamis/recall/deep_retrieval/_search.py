@@ -8,7 +8,7 @@ import numpy as np
 
 from tamis.index import best_first, offer
 from tamis.runtime import Float32, Int32, Int64, in_blocks
-from tamis.runtime.compiled import njit
+from tamis.runtime.compiled import inner_njit, njit
 
 QUERIES_PER_BLOCK = 64
 
@@ -214,7 +214,7 @@ def _search(users, net, tree, path, score):
             score[q, s] = log_p[s]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@inner_njit(fastmath=True)
 def _dot(a, b):
     """Inner product of two float32 vectors (dim,)."""
     total = np.float32(0)

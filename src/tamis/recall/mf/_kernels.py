@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tamis.runtime import Int32, Int64
-from tamis.runtime.compiled import njit
+from tamis.runtime.compiled import inner_njit, njit
 
 
 class LikedPairs(NamedTuple):
@@ -60,7 +60,7 @@ def solve_rows(begin, end, lists, factors, base, ridge, out):
     return fine
 
 
-@njit(cache=True, nogil=True)
+@inner_njit
 def _cholesky_solve(system, w):
     """Replaces w (d,) by `system⁻¹ w`; False if `system` is not positive definite.
 

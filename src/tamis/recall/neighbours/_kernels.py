@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tamis.runtime import Float32, Int32, Int64
-from tamis.runtime.compiled import njit
+from tamis.runtime.compiled import inner_njit, njit
 
 _LOW = 0xFFFFFFFF
 """Mask of the lower half of a key."""
@@ -60,7 +60,7 @@ def unpacked(key):
     return np.int32(np.uint64(_LOW) - (key & np.uint64(_LOW))), score
 
 
-@njit(cache=True, nogil=True)
+@inner_njit
 def best_to_front(keys, n, k):
     """Moves the k largest of distinct uint64 `keys[:n]` to the front, unordered (quickselect)."""
     low, high = 0, n - 1
@@ -86,7 +86,7 @@ def best_to_front(keys, n, k):
             return
 
 
-@njit(cache=True, nogil=True)
+@inner_njit
 def keep_row(keys, n, out_item, out_value):
     """Writes the best of `keys[:n]` into a row of (K,) int32 and float32; returns how many."""
     k = min(n, len(out_item))
@@ -212,7 +212,7 @@ def vote_weights(history, begin, end, fade, add, slot, item, vote, age):
     return found
 
 
-@njit(cache=True, nogil=True)
+@inner_njit
 def mark_excluded(excluded, begin, end, refused, mark):
     """Sets `refused` (I,) bool to `mark` at the rows of int32 `excluded[begin:end]` it has."""
     for e in range(begin, end):
@@ -220,7 +220,7 @@ def mark_excluded(excluded, begin, end, refused, mark):
             refused[excluded[e]] = mark
 
 
-@njit(cache=True, nogil=True)
+@inner_njit
 def write_best(total, touched, n, refused, keys, out_item, out_score):
     """Writes the best of `total[touched[:n]]` into a row (k,), best first; zeroes `total` again.
 

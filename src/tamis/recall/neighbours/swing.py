@@ -12,7 +12,7 @@ from tamis.recall._common.interactions import grouped, places_of_likes
 from tamis.recall.neighbours._channel import Neighbourhood, NeighbourSettings, Prune
 from tamis.recall.neighbours._kernels import SimilarItems, keep_row, packed
 from tamis.runtime import Float32, Float64, Int32, Int64, in_blocks, scratch
-from tamis.runtime.compiled import njit
+from tamis.runtime.compiled import inner_njit, njit
 
 ITEMS_PER_BLOCK = 512
 USERS_PER_BLOCK = 256
@@ -248,7 +248,7 @@ def _share_block(begin, end, first, after, alpha, by_user, by_item, weight, sums
                 _add_pairs(common[place[v] - c : place[v]], part, row, value)
 
 
-@njit(cache=True, nogil=True)
+@inner_njit
 def _count_shared(u, mine, by_item, shared, others):
     """Counts in `shared` (users,) how many of u's items `mine` each user v > u has.
 
@@ -271,7 +271,7 @@ def _count_shared(u, mine, by_item, shared, others):
     return n, size
 
 
-@njit(cache=True, nogil=True)
+@inner_njit
 def _list_shared(u, mine, by_item, shared, others, place, common):
     """Lists the indices into `mine` of the items that each of `others` has, if more than one.
 
@@ -293,7 +293,7 @@ def _list_shared(u, mine, by_item, shared, others, place, common):
                 place[v] += 1
 
 
-@njit(cache=True, nogil=True)
+@inner_njit
 def _add_pairs(common, part, row, sums):
     """Adds `part` to `sums[row[a] + b]` for all a, b in `common`; rows of -1 are skipped."""
     for a in common:

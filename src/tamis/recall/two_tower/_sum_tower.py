@@ -11,7 +11,7 @@ from tamis.features import Layout
 from tamis.nn import FusedEmbedding
 from tamis.recall.two_tower._tower import Tower
 from tamis.runtime import Bool, Float32, Int32, Int64
-from tamis.runtime.compiled import njit
+from tamis.runtime.compiled import inner_njit, njit
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +145,7 @@ def _sum_tower(
             out[q] *= np.float32(1) / max(np.sqrt(square), np.float32(1e-12))
 
 
-@njit(cache=True, nogil=True)
+@inner_njit
 def _add(out: Any, row: Any, share: Any) -> None:
     """Adds `share` times a row (dim,) to `out` (dim,)."""
     for d in range(len(out)):
