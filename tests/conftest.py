@@ -69,12 +69,14 @@ epochs = 1
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """The objects that the imports of all test modules make, 600,000, stay until the end. The
-    garbage collector does not look through them again and again (0.2 s each time)."""
+    garbage collector does not look through them again and again (0.2 s each time), and looks less
+    often: tests and kernels that compile make many objects that stay."""
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(7_000, 10, 10)
         gc.enable()
 
 
