@@ -20,10 +20,10 @@ from feeds import DAY, ITEMS, START, write_log, write_tables
 
 from tamis.bundle import Kind, Versions
 from tamis.jobs import train, update
-from tamis.jobs._updater import Updater
+from tamis.jobs._update_trainer import UpdateTrainer
 from tamis.schema import ConfigError, StoreError, VersionError
 from tamis.service import Parts, ProjectFolder, Recommender
-from tamis.train import Estimator
+from tamis.train import Calibration, Estimator, FrameModel
 
 TRAINED, LATER = 20, 26
 """Days of the log that the serving version learnt, and of the log with what came since."""
@@ -124,6 +124,7 @@ def test_a_second_update_goes_on_from_the_first(updated, tmp_path):
     assert report.version == serving(folder).name
     manifest = serving(folder).manifest
     assert manifest.update["training_seconds"] > 0
+    assert manifest.update["judged_auc"] == {"click": report.quality["tasks"]["click"]["auc"]}
     assert [v.manifest.kind for v in Versions(folder)].count(Kind.SERVING) == 3
 
 
@@ -139,9 +140,9 @@ def test_shuffled_labels_in_the_log_are_stopped(feed):
 
 def test_a_version_trained_on_shuffled_labels_is_stopped(feed, monkeypatch):
     """The log is right, and the training is wrong."""
-    from tamis.jobs import _updater
+    from tamis.jobs import _update_trainer
 
-    learnt = Updater._scorer
+    learnt = UpdateTrainer._scorer
 
     def shuffled(self, fit, space, new, cut):
         """Learns from shuffled labels, without the line that would say they mean nothing."""
@@ -151,15 +152,31 @@ def test_a_version_trained_on_shuffled_labels_is_stopped(feed, monkeypatch):
             patch.setattr(Estimator, "_scaled_objective", lambda self, objective, *_: objective)
             return learnt(self, fit, space, new, cut)
 
-    monkeypatch.setattr(Updater, "_scorer", shuffled)
+    monkeypatch.setattr(UpdateTrainer, "_scorer", shuffled)
     monkeypatch.setattr(
-        _updater, "_one_pass", lambda chosen: chosen.model_copy(update={"epochs": 25})
+        _update_trainer, "_one_pass", lambda chosen: chosen.model_copy(update={"epochs": 25})
     )
     before = serving(feed).name
     report = update(feed)
     assert report.refused
     assert failed(report) & {"AUC of click", "NDCG@10"}
     assert serving(feed).name == before
+
+
+def test_the_judged_calibration_has_the_level_of_all_new_rows(feed, monkeypatch):
+    """The version to publish has, whatever level the maps of the held-out rows give it."""
+    fit = FrameModel.calibrate_on
+
+    def too_high(self, held_out):
+        """Every rate 7 times as high as it should be, about."""
+        chosen = fit(self, held_out)
+        self.calibrations = (Calibration(kind="platt", y=(2.0,)),)
+        return chosen.model_copy(update={"calibrations": self.calibrations})
+
+    monkeypatch.setattr(FrameModel, "calibrate_on", too_high)
+    report = update(feed)
+    assert report.version, [str(c) for c in report.checks if not c.passed]
+    assert abs(report.quality["tasks"]["click"]["calibration"] - 1) < 0.2
 
 
 @pytest.mark.parametrize("fault", ["constant", "shifted"])
@@ -262,7 +279,7 @@ def test_embeddings_keep_their_ids(trained):
 
     folder = ProjectFolder(trained)
     former = Parts.open(serving(trained))
-    updater = Updater(folder, "cpu", False)
+    updater = UpdateTrainer(folder, "cpu", False)
     updater.steps = _quiet()
     updater.read()
     known = updater.data
@@ -273,7 +290,7 @@ def test_embeddings_keep_their_ids(trained):
     space = FeatureSpace.fit(
         known, former.space.features, config=updater.config, former=former.space
     )
-    rows = updater._stage_rows("rank", space, (), known.end)
+    rows = updater.stage_rows("rank", space, (), known.end)
     assert space.recipes.user == former.space.recipes.user  # the priors of rates stay
     ranker = registry.build("rank", "rank", updater.config.cascade.rank).carried(former.rank, rows)
     table, old = (m.model.inputs.table.weight.detach().numpy() for m in (ranker, former.rank))

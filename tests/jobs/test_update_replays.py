@@ -55,10 +55,13 @@ def test_scorers_wait_for_a_horizon_and_then_learn_each_window_once(likes):
     assert former.manifest.update["learnt_until"] < former.manifest.data_until
     assert first.quality["tasks"] == {}
     assert Recommender(former).recommend("u1", 5).items
+    at_training = former.manifest.metrics["validation"]["rank"]["auc"]
+    assert former.manifest.update["judged_auc"] == {"like": at_training}  # nothing was judged
     write_likes(likes, TRAINED + 9)
     second = update(likes)
     assert second.version, reasons(second)
     assert second.learnt["rank"]["how"] == "warm"
+    assert "AUC of like since" in {check.name for check in second.checks}
     assert second.learnt["rank"]["rows"] > 100
     moved = serving(likes).manifest.update["learnt_until"]
     windows = (moved - former.manifest.update["learnt_until"]) / (4 * 86_400_000)

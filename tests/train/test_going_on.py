@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from tamis.cascade import FitContext
 from tamis.features import FrameSpace, Rows
-from tamis.jobs._updater import _calibrated_on
+from tamis.jobs._update_levels import calibrate_on
 from tamis.rank import DeepFM
 from tamis.schema import LabelError, SparseFeat
 from tamis.train import Calibration, Chosen, log_loss
@@ -156,7 +156,7 @@ def test_few_held_out_labels_keep_the_calibration_of_a_carried_ranker(world, for
     carried = DeepFM(**OPTIONS).carried(former, world.few)
     carried.calibrations = (Calibration(kind="platt", slope=0.5, y=(-1.0,)),)
     served = carried.probabilities(world.pairs)
-    _calibrated_on(carried, world.few)
+    calibrate_on(carried, world.few)
     np.testing.assert_array_equal(carried.probabilities(world.pairs), served)
-    _calibrated_on(carried, world.new)
+    calibrate_on(carried, world.new)
     assert carried.calibrations[0].slope != 0.5

@@ -131,7 +131,7 @@ def quality_checks(
 ) -> list[GateCheck]:
     """Checks of the new version's quality on what both versions have not learnt from.
 
-    recorded: {task: AUC} that the serving version reached when it was made.
+    recorded: {task: AUC} when the task was last judged.
     """
     checks: list[GateCheck] = []
     slates = compared.ndcg
@@ -219,8 +219,7 @@ def _auc_checks(
                 "auc_since",
                 gate.auc_since,
                 drop <= gate.auc_since + allowed,
-                f"AUC of {name} is {task.auc:.4f}, {recorded:.4f} when the serving version was "
-                "made",
+                f"AUC of {name} is {task.auc:.4f}, {recorded:.4f} when it was last judged",
             )
         )
     return checks

@@ -131,27 +131,35 @@ class Trainer:
     def read(self) -> None:
         """Reads the tables, and makes what all later steps share: windows, cuts, histories."""
         with self.meter.stage("read") as record:
-            self.steps.begin("read the tables")
-            self.config, self.data = self.project.config, self.project.data
-            require_preflight(self.config, self.data)  # faults are reported before any work
-            self.notes.update(dict.fromkeys(check_task_values(tasks_of(self.config), self.data)))
+            self._read_tables()
             cost = estimate(self.config, self.data, calibrate())
             if cost.seconds > 60 * LONG_MINUTES:
                 self.steps.message(f"{cost.text}; tamis doctor lists all stages")
-            self._vectors = self._wanted_vectors()
-            self.rejected = none_yet(self.config)
-            self.rejected_live = self._logged_rejections()
-            record["samples"] = len(self.data.events)
-            self.replays = Replays(
-                self.config,
-                self.data,
-                Histories.of(self.data),
-                self._retrieval,
-                self.meter,
-                self.steps,
-            )
-            self.impressions = self.replays.impressions
+            self._prepare()
             self.test_cut, self.windows = self.replays.cut, self.replays.windows()
+            record["samples"] = len(self.data.events)
+
+    def _read_tables(self) -> None:
+        """Reads the declaration and the tables; faults are reported before any work."""
+        self.steps.begin("read the tables")
+        self.config, self.data = self.project.config, self.project.data
+        require_preflight(self.config, self.data)
+        self.notes.update(dict.fromkeys(check_task_values(tasks_of(self.config), self.data)))
+
+    def _prepare(self) -> None:
+        """Makes what the fits read besides the tables: rejected candidates, replays."""
+        self._vectors = self._wanted_vectors()
+        self.rejected = none_yet(self.config)
+        self.rejected_live = self._logged_rejections()
+        self.replays = Replays(
+            self.config,
+            self.data,
+            Histories.of(self.data),
+            self._retrieval,
+            self.meter,
+            self.steps,
+        )
+        self.impressions = self.replays.impressions
 
     def _logged_rejections(self) -> pl.DataFrame | None:
         return logged_rejections(self.project, self.data.end)
@@ -393,11 +401,14 @@ class Trainer:
         with self.meter.stage("rows") as record:
             self.steps.begin("make the ranking rows")
             record["samples"] = len(replay.candidates)
-            statistics = OfflineStatistics(self.data, recipes=space.recipes)
-            raw = raw_numbers(self.config, self.data.items)
-            rows = Hydrate(space, statistics, raw)(replay.queries, replay.candidates)
+            rows = self.hydrate(space)(replay.queries, replay.candidates)
             rows = rows.labelled(replay.labels, replay.candidates.query)
             return replace(rows, weights=replay.weights)
+
+    def hydrate(self, space: FeatureSpace) -> Hydrate:
+        """Makes rows with the inputs of `space`, each as of its own time."""
+        statistics = OfflineStatistics(self.data, recipes=space.recipes)
+        return Hydrate(space, statistics, raw_numbers(self.config, self.data.items))
 
     def _trained(self, shown: Sequence[Window]) -> list[tuple[Window, Replay]]:
         return [(window, self.replays.training(window)) for window in shown]

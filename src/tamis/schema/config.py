@@ -469,8 +469,8 @@ class GateConfig(_Section):
     """By how much the AUC of a task may be below that of the serving version on the same rows,
     beyond chance (two standard errors)."""
     auc_since: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """By how much the AUC of a task may be below the one that the serving version reached when it
-    was made, beyond chance: labels that changed their meaning spoil both versions alike."""
+    """By how much the AUC of a task may be below the one that it had when it was last judged,
+    beyond chance: labels that changed their meaning spoil both versions alike."""
     calibration: Annotated[float, Field(gt=0)] = 0.25
     """By how much predicted ÷ observed positives of a task may be above 1, or observed ÷ predicted,
     beyond chance (two standard errors). A larger distance counts only if that of the serving
