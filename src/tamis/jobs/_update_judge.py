@@ -10,12 +10,12 @@ from tamis.jobs._gate import FEWEST
 from tamis.jobs._judge import Judge, TaskComparison, VersionComparison
 from tamis.jobs._replays import as_served
 from tamis.jobs._update_levels import judged_calibration
-from tamis.jobs._update_rows import NewRows, NewStretch
+from tamis.jobs._update_rows import NewStretch, UpdateRows
 from tamis.jobs._update_trainer import Made, UpdateTrainer
 
 
 def compare(
-    trainer: UpdateTrainer, stretch: NewStretch, new: NewRows, candidate: Made
+    trainer: UpdateTrainer, stretch: NewStretch, new: UpdateRows, candidate: Made
 ) -> VersionComparison:
     """The candidate compared with the serving version on what is held out."""
     trainer.steps.begin("compare with the serving version")
@@ -37,7 +37,7 @@ def compare(
 
 
 def _tasks(
-    trainer: UpdateTrainer, judge: Judge, stretch: NewStretch, new: NewRows, candidate: Made
+    trainer: UpdateTrainer, judge: Judge, stretch: NewStretch, new: UpdateRows, candidate: Made
 ) -> dict[str, TaskComparison]:
     """The predictions of both versions, with the calibration of the candidate."""
     ((_, held_out),) = new.held_out

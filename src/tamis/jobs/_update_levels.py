@@ -15,7 +15,7 @@ import numpy as np
 
 from tamis.features import FeatureSpace, Rows
 from tamis.jobs._judge import taken
-from tamis.jobs._update_rows import Labelled, NewRows, newest, unweighted
+from tamis.jobs._update_rows import Labelled, UpdateRows, newest, unweighted
 from tamis.jobs._update_trainer import Made, UpdateTrainer
 from tamis.runtime import Float64
 from tamis.train import Calibration, Chosen, Estimator, FrameModel
@@ -89,7 +89,7 @@ def _centre_one(
 
 
 def judged_calibration(
-    trainer: UpdateTrainer, made: Made, new: NewRows, cut: int
+    trainer: UpdateTrainer, made: Made, new: UpdateRows, cut: int
 ) -> dict[str, tuple[float, float]]:
     """{binary task: (predicted ÷ observed, its relative standard error)} of the ranker on each half
     of the held-out queries, after the maps were fitted on the other half and the level was set on

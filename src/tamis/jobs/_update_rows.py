@@ -48,7 +48,7 @@ Labelled = Sequence[tuple[Window, Replay]]
 
 
 @dataclass(frozen=True, eq=False)
-class NewRows:
+class UpdateRows:
     """The new labelled rows: those that the candidate learns, and those held out."""
 
     first: Labelled
@@ -96,16 +96,16 @@ def _returns(replays: Replays, window: Window) -> bool:
     return len(returning_users(known, replays.histories, window)) > 0
 
 
-def new_rows(replays: Replays, stretch: NewStretch) -> NewRows:
+def new_rows(replays: Replays, stretch: NewStretch) -> UpdateRows:
     """The labelled rows of what is new."""
     if replays.impressions:
         first = _impressions(replays, Window(stretch.since, stretch.cut))
-        return NewRows(first, _impressions(replays, Window(stretch.cut, replays.data.end)))
+        return UpdateRows(first, _impressions(replays, Window(stretch.cut, replays.data.end)))
     if not stretch.windows:
-        return NewRows((), ())
+        return UpdateRows((), ())
     *first, last = _replayed(replays, stretch.windows)
     if first:
-        return NewRows(first, (last,), last[1].queries.user)
+        return UpdateRows(first, (last,), last[1].queries.user)
     return _divided(last, replays.config.update.holdout, replays.config.seed)
 
 
@@ -148,7 +148,7 @@ def _replayed(replays: Replays, windows: Sequence[Window]) -> Labelled:
     ]
 
 
-def _divided(only: tuple[Window, Replay], holdout: float, seed: int) -> NewRows:
+def _divided(only: tuple[Window, Replay], holdout: float, seed: int) -> UpdateRows:
     """The rows of a single window: some of its users are held out, so that the candidate has
     something to learn."""
     window, replay = only
@@ -157,7 +157,7 @@ def _divided(only: tuple[Window, Replay], holdout: float, seed: int) -> NewRows:
     held = np.sort(np.random.default_rng(seed).permutation(users)[:count])
     kept = np.setdiff1d(np.arange(users), held)
     first = ((window, taken(replay, kept)),) if len(kept) else ()
-    return NewRows(first, ((window, taken(replay, held)),), replay.queries.user[held])
+    return UpdateRows(first, ((window, taken(replay, held)),), replay.queries.user[held])
 
 
 def unweighted(rows: Labelled) -> Labelled:

@@ -27,7 +27,7 @@ from tamis.jobs._update_judge import compare, power_note
 from tamis.jobs._update_levels import calibrate, centre, uncalibrated
 from tamis.jobs._update_publication import NewVersion, publish_update
 from tamis.jobs._update_report import UpdateReport
-from tamis.jobs._update_rows import NewRows, NewStretch, new_rows, new_stretch
+from tamis.jobs._update_rows import NewStretch, UpdateRows, new_rows, new_stretch
 from tamis.jobs._update_trainer import Made, UpdateTrainer
 from tamis.runtime import Progress
 from tamis.service import ProjectFolder
@@ -89,7 +89,7 @@ class Updater:
             replace(report, version=done.version, forced=done.forced), done.checks
         )
 
-    def _new_rows(self) -> tuple[NewStretch, NewRows]:
+    def _new_rows(self) -> tuple[NewStretch, UpdateRows]:
         """What is new, and its labelled rows."""
         trainer = self.trainer
         stretch = new_stretch(trainer.replays, trainer.former.manifest)
@@ -100,7 +100,9 @@ class Updater:
             record["samples"] = len(new)
         return stretch, new
 
-    def _candidate(self, stretch: NewStretch, new: NewRows, chosen: Mapping[str, Chosen]) -> Made:
+    def _candidate(
+        self, stretch: NewStretch, new: UpdateRows, chosen: Mapping[str, Chosen]
+    ) -> Made:
         """What has learnt the first rows, from the serving version's weights."""
         trainer, former = self.trainer, self.trainer.former
         begun = {
@@ -111,7 +113,7 @@ class Updater:
         return made
 
     def _version(
-        self, stretch: NewStretch, new: NewRows, candidate: Made, chosen: Mapping[str, Chosen]
+        self, stretch: NewStretch, new: UpdateRows, candidate: Made, chosen: Mapping[str, Chosen]
     ) -> NewVersion:
         """What has learnt the held-out rows, too, from the candidate's weights."""
         trainer, end = self.trainer, self.trainer.data.end
