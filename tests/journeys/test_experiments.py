@@ -24,6 +24,7 @@ layer = "rerank"
 control = "now"
 goal = "likes"
 min_days = 0
+planned = 1000
 
 [experiments.shorter.arms.now]
 
@@ -121,6 +122,7 @@ def test_one_experiment_from_its_draft_to_its_end(
         "/v1/experiments/shorter/full", json={"arm": "short", "reverse": 0.1, "by": "ada"}
     )
     assert full.json()["stage"] == "full"
+    assert "of 1,000 planned users: its result is not known yet" in full.json()["warning"]
     rolled = list(arms().values())
     assert rolled.count("short") > 130
     assert 5 < rolled.count("now") < 40

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
@@ -15,7 +16,7 @@ from tamis.features import FrameSpace
 from tamis.rank import DeepFM
 from tamis.schema import DenseFeat
 from tamis.train.calibration import calibrated, platt
-from tamis.train.platt import platt_line
+from tamis.train.platt import beyond_chance, line_beyond_chance, platt_line
 
 
 def test_it_finds_the_line_that_made_the_labels() -> None:
@@ -85,3 +86,32 @@ def test_a_listwise_fit_is_calibrated_on_its_validation_rows(tmp_path) -> None:
     model.save(tmp_path)
     loaded = DeepFM.load(tmp_path)
     np.testing.assert_array_equal(loaded.score_rows(second)["y"], model.score_rows(second)["y"])
+
+
+def test_an_estimate_within_its_error_is_chance() -> None:
+    assert beyond_chance(0.1, 0.1) == 0
+    assert beyond_chance(-0.2, 0.1) == pytest.approx(-0.15)  # by hand: 1 − 1/4
+    assert beyond_chance(0.0, 0.0) == 0
+
+
+def test_served_log_odds_are_corrected_as_far_as_statsmodels_finds_beyond_chance() -> None:
+    draw = np.random.default_rng(3)
+    z = draw.normal(-1, 1, 3000)
+    y = (draw.random(3000) < expit(0.6 * z - 0.3)).astype(np.float64)
+    fit = sm.Logit(y, sm.add_constant(z)).fit(disp=0)
+    p = fit.predict()
+    middle = (p * (1 - p)) @ z / (p * (1 - p)).sum()
+    apart = sm.Logit(y, sm.add_constant(z - middle)).fit(disp=0)  # level and slope independent
+    assert abs(apart.cov_params()[0, 1]) < 1e-9
+    slope, intercept = line_beyond_chance(y, z)
+    wanted = 1 + beyond_chance(apart.params[1] - 1, apart.bse[1])
+    assert slope == pytest.approx(wanted, rel=2e-3)  # Platt's targets differ a little
+    level = beyond_chance(apart.params[0] - middle, apart.bse[0])
+    assert slope * middle + intercept == pytest.approx(middle + level, rel=2e-3)
+
+
+def test_few_rows_leave_what_was_served() -> None:
+    draw = np.random.default_rng(4)
+    z = draw.normal(0, 1, 40)
+    y = (draw.random(40) < expit(z)).astype(np.float64)
+    assert line_beyond_chance(y, z) == pytest.approx((1.0, 0.0))

@@ -16,8 +16,8 @@ from tamis.service import (
     ProjectExperiments,
     ProjectFolder,
     Recommender,
+    early_rollout,
     read_config,
-    report_experiment,
 )
 
 
@@ -61,20 +61,10 @@ def roll_out_experiment(
 
 
 def unfinished_test(project: Path | str, name: str, *, store: str = "") -> str:
-    """Why a rollout would come before the end of the test; "": it has its planned size, or none
-    was planned."""
+    """Why a rollout would come before the end of the test; see `early_rollout`."""
     with _experiments(project, store) as found:
         line = found.line(name)
-    if line.stage != "running":
-        return ""
-    report = report_experiment(project, name, store, phase="test")
-    users, planned = sum(report.result.users.values()), report.planned
-    if planned is None or users >= planned:
-        return ""
-    return (
-        f"the test of {name} has {users:,} of {planned:,} planned {report.unit}s: its result is "
-        "not known yet, and what is rolled out may be no winner"
-    )
+    return early_rollout(project, line, store)
 
 
 def close_experiment(

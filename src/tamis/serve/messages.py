@@ -349,6 +349,8 @@ class ListedExperiment(Struct, frozen=True):
     """Milliseconds since 1970 UTC; null for a draft."""
     steps: list[ListedStep] = field(default_factory=list[ListedStep])
     """The oldest first."""
+    warning: str | None = None
+    """After a rollout: why it came before the end of the test; null otherwise."""
 
 
 class ExperimentsAnswer(Struct, frozen=True):

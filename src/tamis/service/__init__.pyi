@@ -27,6 +27,7 @@ from .project_experiments import (
     ExperimentLine,
     ProjectExperiments,
     UnknownExperimentError,
+    early_rollout,
     versions_of_experiments,
 )
 from .project_folder import CONFIG, ProjectFolder
@@ -104,6 +105,7 @@ __all__ = [
     "apply_delta",
     "changed_table",
     "check_delta",
+    "early_rollout",
     "entry_events",
     "plan_experiment",
     "read_config",

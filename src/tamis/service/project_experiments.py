@@ -36,6 +36,7 @@ from tamis.schema import (
     suggest,
 )
 from tamis.service.clock import Clock, system_clock
+from tamis.service.experiment_report import report_experiment
 from tamis.service.live_experiments import wanted_versions
 from tamis.service.recommender import Recommender
 
@@ -73,6 +74,21 @@ class ExperimentLine:
 
 class UnknownExperimentError(ConfigError):
     """Neither `tamis.toml` nor a step knows an experiment of that name."""
+
+
+def early_rollout(project: Path | str, line: ExperimentLine, store: str = "") -> str:
+    """Why a rollout would come before the end of the test; "": it has its planned size, or none
+    was planned. Reads the journal; raises as `report_experiment`."""
+    if line.stage != "running":
+        return ""
+    report = report_experiment(project, line.name, store, phase="test")
+    users, planned = sum(report.result.users.values()), report.planned
+    if planned is None or users >= planned:
+        return ""
+    return (
+        f"the test of {line.name} has {users:,} of {planned:,} planned {report.unit}s: its result "
+        "is not known yet, and what is rolled out may be no winner"
+    )
 
 
 class ProjectExperiments:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from tamis.train.platt import beyond_chance
+
 Array = NDArray[np.floating]
 STEPS = 50
 """Maximum number of Newton steps."""
@@ -50,10 +52,8 @@ def rate_beyond_chance(targets: Array, predicted: Array) -> float:
     """The rate to predict on average, from what was observed and what was predicted before.
 
     A rate of few positives differs from that of the next rows by chance. So its log-odds move from
-    those of the former predictions towards the observed ones by the share 1 − (SE ÷ difference)²,
-    and not at all where the difference is within one standard error (SE): the positive-part
-    estimator of James and Stein, of a single mean. With thousands of positives it is the observed
-    rate.
+    those of the former predictions towards the observed ones as far as the difference is
+    `beyond_chance`. With thousands of positives it is the observed rate.
 
     Args:
         targets: (n,) in [0, 1], n ≥ 1.
@@ -65,9 +65,7 @@ def rate_beyond_chance(targets: Array, predicted: Array) -> float:
         return before
     difference = float(logit(mean) - logit(before))
     error = float(y.std()) / len(y) ** 0.5 / (mean * (1 - mean))
-    if abs(difference) <= error:
-        return before
-    return float(expit(logit(before) + difference * (1 - (error / difference) ** 2)))
+    return float(expit(logit(before) + beyond_chance(difference, error)))
 
 
 def shift_to(rate: float, served: Callable[[float], Array], begin: float) -> float:

@@ -1,4 +1,8 @@
-"""Platt scaling: the slope and intercept that turn scores into log-odds."""
+"""Platt scaling: the slope and intercept that turn scores into log-odds.
+
+What few rows say about them may be chance. `beyond_chance` takes of an estimate what its standard
+error does not explain, and `line_beyond_chance` corrects log-odds that were served by that much.
+"""
 
 from __future__ import annotations
 
@@ -48,3 +52,38 @@ def platt_line(labels: Array, logits: Array, weights: Array | None = None) -> tu
     best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-8, 8), (None, None)])
     slope = float(np.exp(best.x[0])) / scale
     return slope, float(best.x[1]) - slope * centre
+
+
+def beyond_chance(value: float, error: float) -> float:
+    """An estimate less what chance explains: value · (1 − (error ÷ value)²), and 0 where it is
+    within one standard error of 0. The positive-part estimator of James and Stein (1961), of one
+    mean."""
+    return 0.0 if abs(value) <= error else value * (1 - (error / value) ** 2)
+
+
+def line_beyond_chance(
+    labels: Array, served: Array, weights: Array | None = None
+) -> tuple[float, float]:
+    """(slope, intercept) of `platt_line` on log-odds that were served, as far as it differs beyond
+    chance from the line (1, 0), which leaves them as they are.
+
+    Slope and level are judged apart, the level where both are independent: at the mean log-odds,
+    weighted by the information p (1 − p) of each row. Standard errors are those of the logistic
+    regression.
+
+    Args: as `platt_line`, of log-odds (n,).
+    """
+    slope, intercept = platt_line(labels, served, weights)
+    known = ~np.isnan(labels)
+    z = served[known].astype(np.float64)
+    w = np.ones(len(z)) if weights is None else weights[known].astype(np.float64)
+    p = expit(slope * z + intercept)
+    information = w * p * (1 - p)
+    total = float(information.sum())
+    if not total > 0:
+        return slope, intercept
+    middle = float(information @ z) / total
+    spread = float(information @ (z - middle) ** 2)
+    level = slope * middle + intercept - middle
+    kept = 1 + beyond_chance(slope - 1, spread**-0.5) if spread > 0 else 1.0
+    return kept, middle + beyond_chance(level, total**-0.5) - kept * middle

@@ -35,7 +35,7 @@ from tamis.schema import (
 from tamis.train.intercept import centre
 from tamis.train.label_checks import check_labels, examples
 from tamis.train.monotone import Monotone, monotone
-from tamis.train.platt import platt_line
+from tamis.train.platt import line_beyond_chance
 
 _T = TypeVar("_T")
 ENOUGH = 50
@@ -175,8 +175,9 @@ class Heads:
     ) -> tuple[Float32, Float32]:
         """(scales (L,), shifts (L,)) by which logits are log-odds of the rows' targets.
 
-        Of rates by `platt_line`, or where the rows hold few labels of either class the line through
-        what was served. Other logits keep their scale, and the shift that they were served with.
+        Of rates the line through what was served, corrected by `line_beyond_chance`, unless the
+        rows hold few labels of either class. Other logits keep their scale, and the shift that they
+        were served with.
 
         labels: (n, T) of the rows. logits: (n, L). served: (n, L) the log-odds of these that were
         served. weights: (n,), (n, T) or None.
@@ -184,12 +185,13 @@ class Heads:
         scales = np.ones(self.n_logits, np.float32)
         shifts = (served - logits).mean(axis=0).astype(np.float32)
         for t, column in self.rates:
-            y, z = self.own_target(t, labels[:, t]), logits[:, column]
+            scale, shift = _line(logits[:, column], served[:, column])
             if not self.few(t, labels):
+                y = self.own_target(t, labels[:, t])
                 weight = weights if weights is None or weights.ndim == 1 else weights[:, t]
-                scales[column], shifts[column] = platt_line(y, z, weight)
-            else:
-                scales[column], shifts[column] = _line(z, served[:, column])
+                slope, level = line_beyond_chance(y, scale * logits[:, column] + shift, weight)
+                scale, shift = slope * scale, slope * shift + level
+            scales[column], shifts[column] = scale, shift
         return scales, shifts
 
     def per_logit(self, given: Sequence[_T], other: _T) -> list[_T]:

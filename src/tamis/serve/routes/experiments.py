@@ -43,6 +43,7 @@ from tamis.service import (
     StartRequest,
     StepRequest,
     UnknownExperimentError,
+    early_rollout,
     plan_experiment,
     report_experiment,
 )
@@ -162,16 +163,23 @@ async def ramp_experiment(
     "/v1/experiments/{experiment:str}/full",
     status_code=200,
     request_class=FullBody,
+    opt={"searches": True},
     responses=STEPS,
 )
 async def roll_out_experiment(
     experiment: FromPath[str], data: JSONBody[FullRequest], request: HTTP
 ) -> ListedExperiment:
-    """Give an arm to everybody but a reverse bucket, which keeps the control arm."""
+    """Give an arm to everybody but a reverse bucket, which keeps the control arm. `warning` of the
+    answer says where the test had not reached its planned size."""
+    service, journal = with_journal(request)
     found, by = await _started(request, experiment), _who(request, data)
-    return await _step(
+    line = await service.beside(partial(_known, found, experiment))
+    check = partial(early_rollout, journal.project, line, journal.store)
+    problem = await service.search(partial(_answered, check))  # it reads the journal, as a report
+    taken = await _step(
         request, partial(found.full, experiment, data.arm, by, data.reverse, data.note)
     )
+    return msgspec.structs.replace(taken, warning=problem or None)
 
 
 @post(
