@@ -56,6 +56,7 @@ def serve(
         run(served, served.open, listening)
     else:
         Supervisor(served, workers, listening).run()
+    log.info("stopped")
 
 
 def _is_loopback(host: str) -> bool:

@@ -149,6 +149,8 @@ class ClosingServer(uvicorn.Server):
     """
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        count = len(self.server_state.tasks)
+        log.info("stopping: no new requests, %d in flight have %d s", count, FINISHES)
         closing = asyncio.create_task(self._close_late_ones())
         try:
             await super().shutdown(sockets)
