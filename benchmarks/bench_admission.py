@@ -80,7 +80,7 @@ def trained(folder: Path, features: str) -> Path:
 def auc_of_new(visits: list[Visit], known: int) -> float:
     """AUC of predicted clicks on items born after the training; NaN without both outcomes."""
     items = np.concatenate([one.items for one in visits])
-    predicted = np.concatenate([one.predicted for one in visits])
+    predicted = np.concatenate([one.predicted["click"] for one in visits])
     clicked = np.concatenate([one.clicked for one in visits])
     new = (items >= known) & ~np.isnan(predicted)
     if clicked[new].all() or not clicked[new].any():

@@ -21,12 +21,13 @@ import argparse
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -54,6 +55,8 @@ MODES = {
 """Mode → whether it has full updates, and incremental ones."""
 ITEMS, USERS, LOG_DAYS = 600, 600, 20
 DRIFT, BIRTHS = 0.1, 0.02
+TASKS = ("click", "like", "cart", "purchase")
+"""Whose predictions are compared with the truth."""
 TOWER = "[cascade.channels.two_tower]\n"
 ONLINE = '\n[online]\nwait = "1s"\nlateness = "1s"\n'
 
@@ -68,10 +71,10 @@ class Visit:
     """Of the best slate that there was."""
     items: NDArray[np.int64]
     """The world's rows."""
-    predicted: Float64
-    """Predicted clicks; NaN: the place has no prediction."""
-    true: Float64
-    """True probabilities of a click."""
+    predicted: dict[str, Float64]
+    """Task of `TASKS` → its predictions; NaN: the place has none."""
+    true: dict[str, Float64]
+    """Task → true probabilities."""
     clicked: NDArray[np.bool_]
 
 
@@ -80,8 +83,7 @@ class Play:
 
     def __init__(self, project: Path, mode: str, life: LifeConfig) -> None:
         self.project, self.mode = project, mode
-        config = json.loads((project / "simulation.json").read_text("utf-8"))["config"]
-        self.world = LivingWorld(SimulationConfig.from_dict(config), life)
+        self.world = LivingWorld(SimulationConfig.from_dict(config_of(project)), life)
         version = Versions(project).current(Kind.SERVING)
         self.world.time = max(self.world.time, version.manifest.data_until + 1_000)
         self.recommender = Recommender(version, self.now)
@@ -105,12 +107,8 @@ class Play:
             if incremental:
                 self.timed("incremental", lambda: follow(self.project, once=True))
         if full:
-            self.timed("full", self._full)
-        predicted = np.concatenate([one.predicted for one in seen])
-        true = np.concatenate([one.true for one in seen])
-        known = ~np.isnan(predicted)
-        ratio = {"click": predicted[known].sum() / true[known].sum()} if known.any() else {}
-        return sum(one.worth for one in seen) / sum(one.best for one in seen), ratio
+            self.timed("full", self.full)
+        return sum(one.worth for one in seen) / sum(one.best for one in seen), calibration(seen)
 
     def visits(self, count: int, span: int) -> list[Visit]:
         """What visitors saw within a time (ms) from now on."""
@@ -120,14 +118,13 @@ class Play:
             self.world.time += span // count
         return seen
 
-    def _full(self) -> None:
-        """A nightly update, published whatever the gate says: tastes drift here as they never do
-        elsewhere. What it says is counted."""
-        report = update(self.project, force=True)
-        failed = [check for check in report.checks if not check.passed]
-        self.refused += bool(failed)
-        for check in failed:
-            print(f"  gate: {check}", flush=True)
+    def full(self) -> None:
+        """A nightly update; those that the gate refuses are counted, and shown."""
+        report = update(self.project)
+        self.refused += report.version is None
+        for check in report.checks:
+            if not check.passed:
+                print(f"  gate: {check}", flush=True)
 
     def timed(self, what: str, work: Callable[[], T]) -> T:
         """What `work` gives; its seconds are counted, and its result is served."""
@@ -144,10 +141,7 @@ class Play:
         ids = [place.item_id for place in answer.items]
         rows, places = world.item_rows(ids), np.arange(1, len(ids) + 1)
         responses, done = world.show(np.full(len(ids), user), rows, places, world.time)
-        predicted = [
-            float("nan") if one.reasons is None else one.reasons.predictions.get("click", np.nan)
-            for one in answer.items
-        ]
+        told = [{} if one.reasons is None else one.reasons.predictions for one in answer.items]
         events = [
             {
                 "user_id": user_id,
@@ -174,8 +168,13 @@ class Play:
             worth=float(reward(responses).sum()),
             best=world.best_slate(user, SLATE, world.time)[1],
             items=rows,
-            predicted=np.array(predicted, np.float64),
-            true=np.asarray(responses.click, np.float64),
+            predicted={task: np.array([one.get(task, np.nan) for one in told]) for task in TASKS},
+            true={
+                "click": responses.click,
+                "like": responses.click * responses.like_given_click,
+                "cart": responses.cart,
+                "purchase": responses.purchase,
+            },
             clicked=done.click,
         )
 
@@ -192,11 +191,41 @@ class Play:
             live.delete_item(item)
 
 
-def trained(folder: Path, seed: int) -> Path:
+def config_of(folder: Path) -> dict[str, Any]:
+    """The settings of the simulation that wrote a folder."""
+    return json.loads((folder / "simulation.json").read_text("utf-8"))["config"]
+
+
+def calibration(seen: Sequence[Visit]) -> dict[str, float]:
+    """{task: predicted ÷ true} of the places that have predictions; {} without any."""
+    found: dict[str, float] = {}
+    for task in TASKS:
+        predicted = np.concatenate([one.predicted[task] for one in seen])
+        true = np.concatenate([one.true[task] for one in seen])
+        known = ~np.isnan(predicted)
+        if known.any():
+            found[task] = float(predicted[known].sum() / true[known].sum())
+    return found
+
+
+def trained(
+    folder: Path, seed: int, items: int = ITEMS, users: int = USERS, eagerness: float = 0.0
+) -> Path:
     """A simulated shop whose vectors may learn online, trained for serving."""
     if not list((folder / "versions").glob("*serving")):
         shutil.rmtree(folder, ignore_errors=True)
-        simulate(folder, items=ITEMS, users=USERS, days=LOG_DAYS, seed=seed, progress=True)
+        simulate(
+            folder,
+            items=items,
+            users=users,
+            days=LOG_DAYS,
+            seed=seed,
+            eagerness=eagerness,
+            progress=True,
+        )
+        file = folder / "events.parquet"
+        known = pl.col("arrival") < SimulationConfig.from_dict(config_of(folder)).end_time
+        pl.read_parquet(file).filter(known).write_parquet(file)
         declared = folder / "tamis.toml"
         text = declared.read_text("utf-8").replace(TOWER, f"{TOWER}online = true\n", 1)
         text = text.replace('order = "auto"', 'order = "rank"', 1)

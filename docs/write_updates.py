@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 PAGE = Path(__file__).with_name("updating.md")
@@ -22,13 +23,20 @@ NAMES = {
     "both": "both",
 }
 
+NAMES_OF_DAY = {
+    "none": "none",
+    "full": "full, every night",
+    "both": "full, and incremental every 2 hours",
+}
+
 
 def page() -> str:
     """The page with its figures renewed."""
     text = PAGE.read_text("utf-8")
-    writers = (("updates", table), ("follow", times), ("admission", year))
+    writers = (("updates", table), ("calibration", course), ("follow", times), ("admission", year))
     figures = [(name, written(_read(name))) for name, written in writers]
     figures.append(("scratch", from_scratch([_read(f"update-{name}") for name in DATA])))
+    figures.append(("tasks", feed_tasks(_read("update-feed"))))
     for name, inside in figures:
         begin, end = f"<!-- {name}: written by docs/write_updates.py -->", f"<!-- /{name} -->"
         head, _, rest = text.partition(begin)
@@ -47,24 +55,101 @@ def from_scratch(runs: list[dict[str, Any]]) -> str:
     lines = [
         f"A version is trained on the first {first:.0%} of the events, in the order of time, and "
         f"updated with those up to {second:.0%}; another is trained from scratch on all of these. "
-        f"Each is measured on the last {1 - second:.0%}, by the code of `tamis evaluate`. One run "
-        "each, on a machine that did other work, too; rows are those of the ranker, times their "
-        "passes.",
+        f"Each is measured on the last {1 - second:.0%}, by the code of `tamis evaluate`. Rows are "
+        "those of the ranker, times their passes. Means over seeds of the feed, one run of "
+        "MovieLens, on a machine that did other work, too.",
         "",
         "| data | version | NDCG@10 of the slates | AUC of the ranker | seconds | rows of the "
         "ranker |",
         "|---|---|---|---|---|---|",
     ]
-    for run in runs:
+    for found in runs:
         for name, title in VERSIONS.items():
-            one = run["versions"][name]
+            every = [run[name] for run in found["runs"]]
             work = "–", "–"
             if name != "before":
-                work = f"{one['seconds']:.0f}", f"{one['rows'].get('rank', 0):,}"
+                rows = mean([one["rows"].get("rank", 0) for one in every])
+                work = f"{mean([one['seconds'] for one in every]):.0f}", f"{rows:,.0f}"
+            users = mean([one["users"] for one in every])
+            data = f"{DATA[found['data']]}, {users:,.0f} users"
+            if len(every) > 1:
+                data += f", {len(every)} seeds"
             lines.append(
-                f"| {DATA[run['data']]}, {one['users']:,} users | {title} | {one['ndcg']:.4f} | "
-                f"{one['auc']:.4f} | {work[0]} | {work[1]} |"
+                f"| {data} | {title} | {_range([one['ndcg'] for one in every], 4)} | "
+                f"{_range([one['auc'] for one in every], 4)} | {work[0]} | {work[1]} |"
             )
+    return "\n".join(lines) + "\n"
+
+
+def feed_tasks(found: dict[str, Any]) -> str:
+    """A row per task of the simulated feed: predictions against the truth."""
+    runs = found["runs"]
+    lines = [
+        "Of the same feed, the sum of a task's predictions ÷ that of its true probabilities, over "
+        "the impressions of the last part (of a conditional task, over those where the condition "
+        "came true), and ÷ what was observed there, which chance moves. Seconds watched are "
+        f"predicted by their median, and compared with the true medians. Means over {len(runs)} "
+        "seeds, and the least and the largest.",
+        "",
+        "| task | positives of the last part | before | updated | trained again on all | updated "
+        "÷ observed |",
+        "|---|---|---|---|---|---|",
+    ]
+    for task, one in runs[0]["update"]["tasks"].items():
+        if "predicted ÷ true" not in one:
+            continue
+        shown = [
+            _range([run[name]["tasks"][task]["predicted ÷ true"] for run in runs], 3)
+            for name in VERSIONS
+        ]
+        observed, positives = "–", "–"
+        if "positives" in one:
+            each = [run["update"]["tasks"][task] for run in runs]
+            observed = _range([known["predicted ÷ observed"] for known in each], 3)
+            positives = f"{mean([known['positives'] for known in each]):,.0f}"
+        lines.append(f"| `{task}` | {positives} | {' | '.join(shown)} | {observed} |")
+    return "\n".join(line.replace("`like|click`", "`like\\|click`") for line in lines) + "\n"
+
+
+def _range(values: list[float], digits: int) -> str:
+    """The mean, and the least and the largest of several values."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    ends = f"{min(values):.{digits}f} to {max(values):.{digits}f}"
+    return f"{mean(values):.{digits}f} ({ends})"
+
+
+def course(found: dict[str, Any]) -> str:
+    """A row per service and task: predictions against the truth in the course of the days."""
+    world, parts = found["world"], found["parts"]
+    seeds = {run["seed"] for run in found["runs"]}
+    days = len(found["runs"][0]["by_day"])
+    lines = [
+        f"A shop of {world['items']:,} items and {world['users']:,} users, {found['visits']:,} "
+        f"visits a day for {days} days, drift as below, {len(seeds)} seeds. The predictions are "
+        "those of the slates that the service itself chose.",
+        "",
+        f"| updates | task | {' | '.join(f'day {day + 1}' for day in range(days))} | after an "
+        "update: first, second, … quarter of the day |",
+        f"|---|---|{'---|' * days}---|",
+    ]
+    for mode in dict.fromkeys(run["mode"] for run in found["runs"]):
+        runs = [run for run in found["runs"] if run["mode"] == mode]
+        for task in runs[0]["by_day"][0]:
+            by_day = [_range([run["by_day"][day][task] for run in runs], 2) for day in range(days)]
+            quarters = [
+                mean(
+                    [
+                        one[task]
+                        for run in runs
+                        for number, one in enumerate(run["by_part"])
+                        if number >= parts and number % parts * 4 // parts == quarter
+                    ]
+                )
+                for quarter in range(4)
+            ]
+            shown = ", ".join(f"{value:.2f}" for value in quarters)
+            lines.append(f"| {NAMES_OF_DAY[mode]} | {task} | {' | '.join(by_day)} | {shown} |")
     return "\n".join(lines) + "\n"
 
 
@@ -156,8 +241,8 @@ def table(found: dict[str, Any]) -> str:
         "from day 2 on, paired by seed.",
         "",
         "| updates | worth, all days | worth on the last day | change from none | predicted ÷ true "
-        "clicks, last day | seconds per update |",
-        "|---|---|---|---|---|---|",
+        "clicks, last day | seconds per update | refused by the gate |",
+        "|---|---|---|---|---|---|---|",
     ]
     for mode, one in found["modes"].items():
         change = one["change"]
@@ -165,7 +250,7 @@ def table(found: dict[str, Any]) -> str:
         rate = one["predicted ÷ true clicks by day"][-1]
         lines.append(
             f"| {NAMES[mode]} | {_ends(one['mean'], '{:.3f}')} | {_ends(one['last'], '{:.3f}')} | "
-            f"{moved} | {rate:.2f} | {_seconds(one, days)} |"
+            f"{moved} | {rate:.2f} | {_seconds(one, days)} | {_refused(one, found)} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -182,6 +267,12 @@ def _ends(one: dict[str, float], form: str) -> str:
         return form.format(one["mean"])
     ends = f"({form.format(one['low'])} to {form.format(one['high'])})"
     return f"{form.format(one['mean'])} {ends}"
+
+
+def _refused(one: dict[str, Any], found: dict[str, Any]) -> str:
+    """Full updates that were not published, of all."""
+    every = found["days"] * found["seeds"]
+    return f"{one['refused']} of {every}" if one["seconds"][0]["full"] else "–"
 
 
 def _seconds(one: dict[str, Any], days: int) -> str:
