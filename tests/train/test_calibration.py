@@ -178,3 +178,17 @@ def test_sampled_negatives_do_not_raise_the_predictions(model, tmp_path) -> None
     np.testing.assert_allclose(p, 0.2 * raw / (1 - raw + 0.2 * raw), rtol=1e-4)
     fitted.save(tmp_path)
     np.testing.assert_array_equal(model.load(tmp_path).predict(test), p)
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        Calibration(),
+        Calibration(kind="platt", y=(0.4,), slope=0.7),
+        Calibration(kind="isotonic", x=(-2.0, 0.0), y=(-1.0, -0.5), slope=0.3),
+    ],
+)
+def test_a_moved_map_gives_log_odds_that_differ_by_the_shift(one: Calibration) -> None:
+    z = np.linspace(-5, 5, 50)
+    before = one(z)
+    np.testing.assert_allclose(one.moved(-0.3)(z), before - 0.3, atol=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tamis.cascade import FitContext
-from tamis.features import FrameSpace, Rows
+from tamis.features import Block, FrameSpace, Rows
 from tamis.jobs._update_levels import calibrate_on
 from tamis.rank import DeepFM
 from tamis.schema import LabelError, SparseFeat
@@ -160,3 +161,32 @@ def test_few_held_out_labels_keep_the_calibration_of_a_carried_ranker(world, for
     np.testing.assert_array_equal(carried.probabilities(world.pairs), served)
     calibrate_on(carried, world.new)
     assert carried.calibrations[0].slope != 0.5
+
+
+def test_a_carried_fit_predicts_new_ids_as_unseen_ones(world, former):
+    layout, tables, start = world.old.layout, [], 0
+    for part in layout.tables:
+        tables.append(replace(part, start=start, size=part.size + 3))
+        start += part.size + 3
+    larger = replace(layout, tables=tuple(tables))
+    # Row by row: a known user and item, an unseen item, a new one in each of its three new rows.
+    user, item = larger.tables
+    last = item.start + item.size
+    items = [item.start + 5, item.start + 1, last - 3, last - 2, last - 1]
+    ids = np.array([[user.start + 4, one] for one in items], np.int32)
+    rows = Rows(larger, [Block(ids, np.zeros((5, 0), np.float32))], 5)
+    carried = DeepFM(**OPTIONS).carried(former, rows)
+    logits = carried.logits(rows)[:, 0]
+    np.testing.assert_allclose(logits[2:], logits[1], rtol=1e-5)
+    assert abs(logits[0] - logits[1]) > 0.01
+    same = Rows(
+        layout,
+        [
+            Block(
+                np.array([[layout.tables[0].start + 4, layout.tables[1].start + 5]], np.int32),
+                np.zeros((1, 0), np.float32),
+            )
+        ],
+        1,
+    )
+    np.testing.assert_allclose(former.logits(same)[0, 0], logits[0], rtol=1e-6)

@@ -10,7 +10,7 @@ from tamis.features import Block, DenseColumn, Layout, Rows
 from tamis.rank import DNN
 from tamis.schema import Side, TaskConfig
 from tamis.train.calibration import Calibration
-from tamis.train.intercept import centre, rate_beyond_chance, shift_to
+from tamis.train.intercept import centre, rate_beyond_chance
 
 NAN = float("nan")
 
@@ -70,18 +70,21 @@ def test_the_rate_moves_beyond_chance_by_hand() -> None:
     assert rate_beyond_chance(many, np.full(len(many), 0.3)) == pytest.approx(0.25, rel=1e-3)
 
 
-@pytest.mark.parametrize("rate", [0.001, 0.2, 0.999])
-def test_the_shift_to_a_rate_solves_through_a_calibration(rate: float) -> None:
-    z = np.random.default_rng(0).normal(-2, 1, 1000)
-    bent = Calibration(kind="isotonic", x=(-2.0, 0.0), y=(-1.0, -0.5), slope=0.3)
-    shift = shift_to(rate, lambda b: bent(z + b), 0.0)
-    assert expit(bent(z + shift)).mean() == pytest.approx(rate, rel=1e-4)
+def test_positives_of_one_query_are_one_observation() -> None:
+    y = np.repeat([1.0, 0.0], [40, 60])
+    query = np.arange(100)
+    apart = rate_beyond_chance(y, np.full(100, 0.25), query)
+    assert apart == rate_beyond_chance(y, np.full(100, 0.25))
+    # 40 positives of a single query: SE of the mean is √(24² + 60 · .4²) / 100 = .242, of its
+    # log-odds 1.01, and the difference is .693.
+    together = rate_beyond_chance(y, np.full(100, 0.25), np.where(y == 1, 0, query))
+    assert together == pytest.approx(0.25)
 
 
-def test_no_shift_reaches_a_rate_that_lies_too_far() -> None:
-    flat = Calibration(kind="platt", y=(0.0,), slope=1e-6)
-    assert shift_to(0.9, lambda b: flat(np.zeros(3) + b), 1.0) == 101.0
-    assert shift_to(0.1, lambda b: flat(np.zeros(3) + b), 1.0) == -99.0
+@pytest.mark.parametrize("before", [0.0, 1.0])
+def test_former_predictions_without_doubt_leave_a_rate_that_is_finite(before: float) -> None:
+    y = np.repeat([1.0, 0.0], [500, 500])
+    assert rate_beyond_chance(y, np.full(1000, before)) == pytest.approx(0.5, rel=1e-3)
 
 
 def test_served_predictions_are_centred_on_new_rows_with_their_calibration() -> None:
@@ -110,3 +113,10 @@ def test_served_predictions_are_centred_on_new_rows_with_their_calibration() -> 
     before = former.probabilities(new)[liked, 1]
     wanted = rate_beyond_chance(new.labels[liked, 1], before)
     assert p[liked, 1].mean() == pytest.approx(wanted, rel=1e-4)
+    assert model.calibrations[0].slope == 0.7  # its shape is as it was fitted
+    few = rows(600, -3.0)
+    model.centre_on(few, former)
+    assert few.labels is not None
+    assert few.labels[:, 0].sum() < 50
+    p, before = model.probabilities(few)[:, 0], former.probabilities(few)[:, 0]
+    assert p.mean() == pytest.approx(before.mean(), rel=1e-3)

@@ -115,3 +115,29 @@ def test_few_rows_leave_what_was_served() -> None:
     z = draw.normal(0, 1, 40)
     y = (draw.random(40) < expit(z)).astype(np.float64)
     assert line_beyond_chance(y, z) == pytest.approx((1.0, 0.0))
+
+
+def test_weights_of_any_scale_say_the_same() -> None:
+    draw = np.random.default_rng(5)
+    z = draw.normal(-1, 1, 2000)
+    y, w = (draw.random(2000) < expit(0.7 * z)).astype(np.float64), draw.random(2000)
+    plain = line_beyond_chance(y, z, w)
+    assert plain[0] < 0.9
+    for scale in (0.01, 100.0):
+        assert line_beyond_chance(y, z, scale * w) == pytest.approx(plain, rel=1e-6)
+
+
+def test_rows_that_go_together_say_less() -> None:
+    draw = np.random.default_rng(6)
+    z = draw.normal(-1, 1, 300)
+    y = (draw.random(300) < expit(0.6 * z)).astype(np.float64)
+    alone = line_beyond_chance(y, z)
+    assert alone[0] < 1
+    copies, query = np.repeat(np.arange(300), 20), np.repeat(np.arange(300), 20)
+    grouped = line_beyond_chance(y[copies], z[copies], groups=query)
+    assert grouped == pytest.approx(alone, abs=0.02)  # Platt's targets differ a little
+    assert line_beyond_chance(y[copies], z[copies])[0] < alone[0]
+
+
+def test_one_class_leaves_what_was_served() -> None:
+    assert line_beyond_chance(np.ones(5), np.arange(5.0)) == (1.0, 0.0)

@@ -3,13 +3,15 @@
 New are the events that arrived since the serving version was made. They are compared with the
 latest events before, as many of them at most as are new, but at least `LEAST`. The values of
 features are those of the tables: of the new events as the tables are now, of the former ones as
-the serving version stored them, so that a column that a pipeline broke is noticed.
+the serving version stored them, so that a column that a pipeline broke is noticed. In a log with
+impressions, the items of new events are compared with what the serving version stored of the same
+items: which items are shown is the choice of the service.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -107,9 +109,10 @@ def _share(where: Bool) -> float:
 def _features(parts: Parts, data: Dataset, rows: FormerRows, since: int) -> dict[str, FeatureWatch]:
     """Each declared feature of the tables and of the request; not ids of rows, nor histories.
 
-    The former events are those before. Of a log with impressions, which items events are of is
-    the choice of what was shown: a new version's other taste would look like a fault of the data.
-    There, attributes of the new events' items are compared with what the version knows of the same.
+    Former events are those before. A log with impressions tells what the service chose to show, and
+    another choice would look like a fault of the data. There, the items that the version knows are
+    compared with themselves: their attributes in the new events, now and as the version knows them.
+    Missing values are counted over all new events.
     """
     events = data.events
     new, former = _compared(events, since)
@@ -128,11 +131,13 @@ def _features(parts: Parts, data: Dataset, rows: FormerRows, since: int) -> dict
             if feature.source not in old:
                 continue
             same = data.has_impressions and table is data.items
-            places = row[of_event[new if same else former]]
-            places = places[places != UNKNOWN]
-            one = _taken(table, feature.source, of_event[new])
-            other = _taken(old, feature.source, places)
-            found[feature.name] = compare(feature, other, one)
+            now, then = of_event[new], row[of_event[new if same else former]]
+            before = _taken(old, feature.source, then[then != UNKNOWN])
+            one = compare(feature, before, _taken(table, feature.source, now))
+            if same:
+                known = _taken(table, feature.source, now[then != UNKNOWN])
+                one = replace(compare(feature, before, known), missing=one.missing)
+            found[feature.name] = one
             break
         else:
             if texts is not None:

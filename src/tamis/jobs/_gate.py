@@ -8,13 +8,15 @@ from math import isfinite, log, sqrt
 from typing import Any
 
 from tamis.jobs._data_watch import DataWatch
-from tamis.jobs._judge import TaskComparison, VersionComparison
+from tamis.jobs._judge import SlateComparison, TaskComparison, VersionComparison
 from tamis.jobs._trial_requests import TrialResult
 from tamis.schema import GateConfig
 
 QUALITY, DATA, SIZE, REQUESTS = "quality", "data", "size", "requests"
 
 
+LEAST_GAIN = 0.1
+"""Of an NDCG, the least share that counts as better than a random order."""
 FEWEST = 10
 """Rows of the rarer class of a task below which its AUC, and the error of it, are chance; users
 below which their NDCG is."""
@@ -134,24 +136,7 @@ def quality_checks(
     recorded: {task: AUC} when the task was last judged.
     """
     checks: list[GateCheck] = []
-    slates = compared.ndcg
-    if slates is not None:
-        drop = -slates.difference.mean / slates.serving if slates.serving else 0.0
-        beyond = slates.difference.high < 0 and slates.users >= FEWEST
-        checks.append(
-            GateCheck(
-                QUALITY,
-                "NDCG@10",
-                drop,
-                "ndcg_drop",
-                gate.ndcg_drop,
-                not (beyond and drop > gate.ndcg_drop),
-                f"NDCG@10 of the slates is {slates.new:.4f}, that of the serving version "
-                f"{slates.serving:.4f} (95% interval of the difference "
-                f"{slates.difference.low:+.4f} to {slates.difference.high:+.4f}, "
-                f"{slates.users:,} users)",
-            )
-        )
+    checks += _slate_checks(gate, compared)
     for name, task in compared.tasks.items():
         checks += _auc_checks(gate, name, task, recorded.get(name))
         if task.calibration is not None and isfinite(task.calibration):
@@ -176,6 +161,49 @@ def quality_checks(
                 )
             )
     return checks
+
+
+def _slate_checks(gate: GateConfig, compared: VersionComparison) -> list[GateCheck]:
+    """The slates, and of a log with impressions the order of what was shown.
+
+    There, the serving version chose what users could choose: its slates are judged better than they
+    are, so that only a collapse of the others counts. The order of the shown items is compared by
+    what it is better than a random one, which may have a high NDCG, too.
+    """
+    slates, shown = compared.ndcg, compared.shown
+    if slates is None:
+        return []
+    if shown is None:
+        return [_slate_check("ndcg_drop", gate.ndcg_drop, slates, "the slates")]
+    order = "the items that users were shown, in the order of the ranked candidates,"
+    return [
+        _slate_check("slates_drop", gate.slates_drop, slates, "the slates"),
+        _slate_check("shown_drop", gate.shown_drop, shown, order),
+    ]
+
+
+def gain(found: SlateComparison) -> float:
+    """What the NDCG of the serving version is better than a random order, or a tenth of it: a drop
+    is a share of this."""
+    return max(found.serving - found.random, LEAST_GAIN * found.serving)
+
+
+def _slate_check(key: str, limit: float, found: SlateComparison, what: str) -> GateCheck:
+    """NDCG@10 against that of the serving version."""
+    drop = -found.difference.mean / gain(found) if found.serving else 0.0
+    beyond = found.difference.high < 0 and found.users >= FEWEST
+    random = f"; a random order has {found.random:.4f}" if found.random else ""
+    return GateCheck(
+        QUALITY,
+        "NDCG@10 of what was shown" if found.random else "NDCG@10",
+        drop,
+        key,
+        limit,
+        not (beyond and drop > limit),
+        f"NDCG@10 of {what} is {found.new:.4f}, that of the serving version {found.serving:.4f} "
+        f"(95% interval of the difference {found.difference.low:+.4f} to "
+        f"{found.difference.high:+.4f}, {found.users:,} users{random})",
+    )
 
 
 def _auc_checks(

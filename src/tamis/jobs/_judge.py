@@ -6,9 +6,9 @@ predictions by labelled rows of users and items that both versions know.
 
 Of a log with impressions, users could choose only what they were shown, and that was mostly what
 the serving version would show again: whole slates of another version hold items about which the log
-says nothing. So each version's ranked candidates are reduced to the items that the user was shown
-or chose later, and the first ten of these are judged (condensed lists, Sakai 2007). An item that a
-version does not find stays a miss.
+says nothing. So each version's ranked candidates are also reduced to the items that the user was
+shown or chose later, and the first ten of these are judged (condensed lists, Sakai 2007). An item
+that a version does not find stays a miss; what it ranks above these items only whole slates tell.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tamis.cascade import (
     Candidates,
+    Context,
     FormerRows,
     Hydrate,
     Queries,
@@ -56,6 +57,17 @@ class SlateComparison:
     difference: Interval
     """Of new − serving, over users."""
     users: int
+    random: float = 0.0
+    """NDCG@10 that a random order of the serving version's list has on average; 0: the lists are
+    slates."""
+
+
+class SlateComparisons(NamedTuple):
+    """The slates of both versions, and their order of what was shown."""
+
+    slates: SlateComparison
+    shown: SlateComparison | None
+    """Of the ranked candidates that the user was shown; None of a log without impressions."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,8 @@ class VersionComparison:
     """None where no user that both know chose an item later."""
     tasks: Mapping[str, TaskComparison] = field(default_factory=dict[str, TaskComparison])
     protocol: Mapping[str, str] = field(default_factory=dict[str, str])
+    shown: SlateComparison | None = None
+    """The order of the items that users were shown; None of a log without impressions."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -121,8 +135,8 @@ class Judge:
         statistics = OnlineStatistics.of(before, recipes=self.serving.space.recipes)
         self._then = replace(self.serving, histories=Histories.of(before), statistics=statistics)
 
-    def slates(self, users: Int32 | None = None) -> SlateComparison | None:
-        """NDCG@10 of both versions for users who chose an item later.
+    def slates(self, users: Int32 | None = None) -> SlateComparisons | None:
+        """NDCG@10 of both versions for users who chose an item later; None without any.
 
         users: rows among which they are; None: all.
         """
@@ -131,25 +145,41 @@ class Judge:
             return None
         context = context_before(self.data, chosen, np.full(len(chosen), self.cut, np.int64))
         shown = self._shown(chosen, positives) if self.data.has_impressions else None
-        lists = []
-        for parts, rows in ((self.parts, chosen), (self._then, self.rows.users[chosen])):
-            cascade, found = parts.cascade(), list[Int32]()
-            for at in range(0, len(rows), BATCH):
-                here = slice(at, at + BATCH)
-                part = None if context is None else context.take(here)
-                times = np.full(len(rows[here]), self.cut, np.int64)
-                queries = cascade.retrieval.with_exclusions(parts.queries(rows[here], times, part))
-                outcome = cascade.run(queries, SLATE)
-                best = outcome.slate if shown is None else outcome.ranked
-                if parts is not self.parts:
-                    best = replace(best, item=self._in_our_rows(best.item))
-                if shown is not None:
-                    best = condensed(best, shown, at)
-                found.append(best.matrix(SLATE))
-            lists.append(np.concatenate(found))
+        every = [
+            self._lists(self.parts, chosen, context, shown),
+            self._lists(self._then, self.rows.users[chosen], context, shown),
+        ]
+        whole = self._compared([one.slates for one in every], positives)
+        if shown is None:
+            return SlateComparisons(whole, None)
+        reduced = self._compared([one.shown.matrix(SLATE) for one in every], positives)
+        random = mean(random_ndcg(every[1].shown, positives, SLATE))
+        return SlateComparisons(whole, replace(reduced, random=random))
+
+    def _lists(
+        self, parts: Parts, users: Int32, context: Context | None, shown: Ragged | None
+    ) -> _Lists:
+        """What a version, which has rows `users`, would show them."""
+        cascade, slates, ranked = parts.cascade(), list[Int32](), list[Candidates]()
+        for at in range(0, len(users), BATCH):
+            here = slice(at, at + BATCH)
+            part = None if context is None else context.take(here)
+            times = np.full(len(users[here]), self.cut, np.int64)
+            queries = cascade.retrieval.with_exclusions(parts.queries(users[here], times, part))
+            outcome = cascade.run(queries, SLATE)
+            slate, best = outcome.slate.matrix(SLATE), outcome.ranked
+            if parts is not self.parts:
+                slate, best = self._in_our_rows(slate), self._ranked_in_our_rows(best)
+            slates.append(slate)
+            if shown is not None:
+                ranked.append(condensed(best, shown, at))
+        return _Lists(np.concatenate(slates), join_queries(ranked))
+
+    def _compared(self, lists: Sequence[Int32], positives: Ragged) -> SlateComparison:
+        """NDCG@10 of the lists (Q, 10) of the new version and of the serving one."""
         ours, theirs = (ndcg(one, positives, SLATE) for one in lists)
         difference = paired_bootstrap(ours, theirs, seed=self.seed)
-        return SlateComparison(mean(ours), mean(theirs), difference, len(chosen))
+        return SlateComparison(mean(ours), mean(theirs), difference, len(positives))
 
     def _positives(self, users: Int32 | None) -> tuple[Int32, Ragged]:
         """Users that both versions know, and the items that each chose later."""
@@ -186,6 +216,9 @@ class Judge:
         every = Ragged.from_pairs(query, events.item[later], len(users))
         return Ragged.union([every, positives])
 
+    def _ranked_in_our_rows(self, ranked: Candidates) -> Candidates:
+        return replace(ranked, item=self._in_our_rows(ranked.item))
+
     def _in_our_rows(self, items: Int32) -> Int32:
         """Item rows of the serving version as rows of the data; -1 for those that are gone."""
         ours = np.full(len(self.serving.items) + 1, UNKNOWN, np.int32)
@@ -217,6 +250,36 @@ class Judge:
             task.name: _compared(task, common.labels[:, t], ours[task.name], theirs[task.name])
             for t, task in enumerate(tasks_of(self.parts.config))
         }
+
+
+class _Lists(NamedTuple):
+    """Lists of one version, a row or a query per user, in the rows of the data."""
+
+    slates: Int32
+    """(Q, 10)."""
+    shown: Candidates
+    """Ranked candidates that the user was shown; empty of a log without impressions."""
+
+
+def join_queries(parts: Sequence[Candidates]) -> Candidates:
+    """The candidates of queries that follow one another, without columns."""
+    sizes = [np.diff(part.indptr) for part in parts]
+    indptr = np.concatenate([[0], *sizes]).cumsum().astype(np.int64)
+    items = [part.item for part in parts]
+    return Candidates(indptr, np.concatenate([np.zeros(0, np.int32), *items]), {})
+
+
+def random_ndcg(lists: Candidates, positives: Ragged, k: int) -> NDArray[np.float64]:
+    """(Q,) the NDCG@k that random orders of the lists have on average: each of n places holds one
+    of r positives with probability r / n."""
+    sizes = np.diff(lists.indptr)
+    found = np.bincount(
+        lists.query, weights=positives.contains(lists.query, lists.item), minlength=len(sizes)
+    )
+    discounts = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
+    gains = found / np.maximum(sizes, 1) * discounts[np.minimum(sizes, k)]
+    ideal = discounts[np.minimum(np.diff(positives.indptr), k)]
+    return gains / np.maximum(ideal, discounts[1])
 
 
 def condensed(ranked: Candidates, shown: Ragged, first: int = 0) -> Candidates:

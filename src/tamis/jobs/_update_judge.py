@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from tamis.jobs._gate import FEWEST
+from tamis.jobs._gate import FEWEST, gain
 from tamis.jobs._judge import Judge, TaskComparison, VersionComparison
 from tamis.jobs._replays import as_served
 from tamis.jobs._update_levels import judged_calibration
 from tamis.jobs._update_rows import NewStretch, UpdateRows
 from tamis.jobs._update_trainer import Made, UpdateTrainer
+from tamis.schema import GateConfig
 
 
 def compare(
@@ -31,9 +32,9 @@ def compare(
         )
         # Channels of the serving version know what came after an earlier cut.
         fair = stretch.cut >= stretch.since
-        slates = judge.slates(new.users) if fair else None
+        slates, shown = (judge.slates(new.users) if fair else None) or (None, None)
         tasks = _tasks(trainer, judge, stretch, new, candidate) if new.held_out else {}
-    return VersionComparison(slates, tasks, _protocol(trainer, stretch))
+    return VersionComparison(slates, tasks, _protocol(trainer, stretch), shown)
 
 
 def _tasks(
@@ -59,18 +60,17 @@ def _protocol(trainer: UpdateTrainer, stretch: NewStretch) -> dict[str, str]:
         held_out = "users of the new window"
     else:
         held_out = "the latest new events, by time"
-    if trainer.data.has_impressions:
-        lists = (
-            "the ranked candidates of both versions at the cut, reduced to items that the user was "
-            "shown after it"
-        )
-    else:
-        lists = "the slates of both versions at the cut, full catalogue"
+    shown = {
+        "shown": "the same of the ranked candidates that the user was shown after the cut, and of a "
+        "random order of those of the serving version"
+    }
     return {
         "held out": held_out,
         "cut": str(np.datetime64(stretch.cut, "ms")),
-        "slates": f"NDCG@10 over users who chose an item after the cut, of {lists}; histories and "
-        "statistics as of the cut, channels and models of the serving version as they are",
+        "slates": "NDCG@10 over users who chose an item after the cut, of the slates of both "
+        "versions at the cut, full catalogue; histories and statistics as of the cut, channels and "
+        "models of the serving version as they are",
+        **(shown if trainer.data.has_impressions else {}),
         "predictions": "held-out rows whose users and items both versions know",
         "calibration": "calibrated on one half of the held-out queries, level set on that half and "
         "the rows learnt first, judged on the other half, both ways; the serving version as it is",
@@ -78,10 +78,12 @@ def _protocol(trainer: UpdateTrainer, stretch: NewStretch) -> dict[str, str]:
     }
 
 
-def power_note(compared: VersionComparison, limit: float) -> str | None:
-    """Says that the gate could not have seen a fall of NDCG by `limit`, where few users are held
-    out."""
-    slates = compared.ndcg
+def power_note(compared: VersionComparison, gate: GateConfig) -> str | None:
+    """Says that the gate could not have seen a fall of NDCG by its threshold, where few users are
+    held out."""
+    slates, limit, key = compared.ndcg, gate.ndcg_drop, "ndcg_drop"
+    if compared.shown is not None:
+        slates, limit, key = compared.shown, gate.shown_drop, "shown_drop"
     if slates is None or not slates.serving:
         return "no user of what is held out tells which version's slates are better"
     if slates.users < FEWEST:
@@ -89,11 +91,11 @@ def power_note(compared: VersionComparison, limit: float) -> str | None:
             f"{slates.users:,} users are held out: the gate judges no NDCG of fewer than "
             f"{FEWEST}; update less often, or raise [update] holdout"
         )
-    seen = (slates.difference.high - slates.difference.low) / 2 / slates.serving
+    seen = (slates.difference.high - slates.difference.low) / 2 / gain(slates)
     if seen > limit:
         return (
             f"{slates.users:,} users are held out: chance hides a fall of NDCG by less than "
             f"{seen:.0%}, so the gate cannot tell whether it fell by more than {limit:.0%} "
-            "([gate] ndcg_drop); update less often, or raise [update] holdout"
+            f"([gate] {key}); update less often, or raise [update] holdout"
         )
     return None

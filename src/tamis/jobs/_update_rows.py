@@ -109,6 +109,14 @@ def new_rows(replays: Replays, stretch: NewStretch) -> UpdateRows:
     return _divided(last, replays.config.update.holdout, replays.config.seed)
 
 
+def known_now(replays: Replays, stretch: NewStretch, new: UpdateRows) -> Labelled:
+    """All new rows with labels as they are known now: what followed the first impressions after the
+    cut was unknown to the candidate."""
+    if replays.impressions:
+        return _impressions(replays, Window(stretch.since, replays.data.end))
+    return (*new.first, *new.held_out)
+
+
 def _impressions(replays: Replays, window: Window) -> Labelled:
     """The impressions of a window, with labels as known at its end; empty without any."""
     try:

@@ -27,7 +27,7 @@ from tamis.jobs._update_judge import compare, power_note
 from tamis.jobs._update_levels import calibrate, centre, uncalibrated
 from tamis.jobs._update_publication import NewVersion, publish_update
 from tamis.jobs._update_report import UpdateReport
-from tamis.jobs._update_rows import NewStretch, UpdateRows, new_rows, new_stretch
+from tamis.jobs._update_rows import NewStretch, UpdateRows, known_now, new_rows, new_stretch
 from tamis.jobs._update_trainer import Made, UpdateTrainer
 from tamis.runtime import Progress
 from tamis.service import ProjectFolder
@@ -78,7 +78,7 @@ class Updater:
         chosen = {stage: former.chosen(stage) for stage in trainer.scorers()}
         candidate = self._candidate(stretch, new, chosen)
         compared = compare(trainer, stretch, new, candidate)
-        self._note(power_note(compared, gate.ndcg_drop))
+        self._note(power_note(compared, gate))
         checks = [*checks, *quality_checks(gate, compared, former.recorded_auc)]
         report = replace(report, quality=compared.to_dict())
         if failed(checks) and not self.force:
@@ -119,7 +119,7 @@ class Updater:
         trainer, end = self.trainer, self.trainer.data.end
         chosen = calibrate(trainer, candidate, new.held_out, stretch.cut, chosen)
         made = trainer.fitted(end, new.held_out, candidate.space, candidate.scorers, chosen)
-        centre(trainer, made, (*new.first, *new.held_out), end)
+        centre(trainer, made, known_now(trainer.replays, stretch, new), end)
         return NewVersion(made, chosen, stretch.learnt_until)
 
     def _note(self, text: str | None) -> None:

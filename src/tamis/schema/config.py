@@ -464,7 +464,16 @@ class GateConfig(_Section):
 
     ndcg_drop: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share by which NDCG@10 of the slates may be lower than that of the serving version. A lower
-    one counts only if chance does not explain it (95% interval over users)."""
+    one counts only if chance does not explain it (95% interval over users). Of a log with
+    impressions, `shown_drop` and `slates_drop` count instead."""
+    shown_drop: Annotated[float, Field(ge=0)] = 0.3
+    """Of a log with impressions: by how much NDCG@10 of the items that users were shown, in the
+    order of the ranked candidates, may be lower than that of the serving version, as a share of
+    what the latter is better than a random order; beyond chance."""
+    slates_drop: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """Of a log with impressions: share by which NDCG@10 of the slates may be lower than that of the
+    serving version, beyond chance. Users could choose only what they were shown, mostly by the
+    serving version, so that other slates are judged worse than they are."""
     auc_drop: Annotated[float, Field(ge=0, le=1)] = 0.02
     """By how much the AUC of a task may be below that of the serving version on the same rows,
     beyond chance (two standard errors)."""

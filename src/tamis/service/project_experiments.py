@@ -28,6 +28,7 @@ from tamis.schema import (
     ProjectConfig,
     RequestError,
     StoreError,
+    TamisError,
     VersionError,
     check_experiment_name,
     find_metric,
@@ -65,6 +66,8 @@ class ExperimentLine:
     """Milliseconds since 1970 UTC; None: not yet."""
     steps: tuple[ExperimentStep, ...] = ()
     """Who did what, when and why, the oldest first."""
+    planned: int | None = None
+    """Units of all arms that were fixed before the start; None: no number."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -77,17 +80,23 @@ class UnknownExperimentError(ConfigError):
 
 
 def early_rollout(project: Path | str, line: ExperimentLine, store: str = "") -> str:
-    """Why a rollout would come before the end of the test; "": it has its planned size, or none
-    was planned. Reads the journal; raises as `report_experiment`."""
-    if line.stage != "running":
+    """Why a rollout comes before the end of a test: it has not reached its planned size, or that
+    could not be read, and why. "": it has, or no size was planned.
+
+    line: the experiment before the rollout. With a planned size, the journal is read.
+    """
+    if line.stage != "running" or line.planned is None:
         return ""
-    report = report_experiment(project, line.name, store, phase="test")
-    users, planned = sum(report.result.users.values()), report.planned
-    if planned is None or users >= planned:
+    try:
+        report = report_experiment(project, line.name, store, phase="test")
+    except TamisError as error:
+        return f"whether the test of {line.name} has its planned size could not be read: {error}"
+    users = sum(report.result.users.values())
+    if users >= line.planned:
         return ""
     return (
-        f"the test of {line.name} has {users:,} of {planned:,} planned {report.unit}s: its result "
-        "is not known yet, and what is rolled out may be no winner"
+        f"the test of {line.name} has {users:,} of {line.planned:,} planned {report.unit}s: its "
+        "result is not known yet, and what is rolled out may be no winner"
     )
 
 
@@ -122,7 +131,9 @@ class ProjectExperiments:
         return [
             *map(_line, state.experiments.values()),
             *(
-                ExperimentLine(name, "draft", d.layer, 0.0, tuple(d.arms), d.goal)
+                ExperimentLine(
+                    name, "draft", d.layer, 0.0, tuple(d.arms), d.goal, planned=d.planned
+                )
                 for name, d in drafts.items()
             ),
         ]
@@ -312,6 +323,7 @@ def _line(one: Running) -> ExperimentLine:
         goal=design.goal,
         started=one.started,
         steps=one.steps,
+        planned=design.planned,
     )
 
 

@@ -62,6 +62,13 @@ class Calibration(BaseModel):
         moved = np.interp(logits, x, y) + self.slope * (below + above)
         return moved.astype(logits.dtype, copy=False)
 
+    def moved(self, shift: float) -> Calibration:
+        """The same map, with `shift` added to all log-odds that it gives."""
+        if self.kind == "none":
+            return Calibration(kind="platt", y=(shift,))
+        y = tuple(value + shift for value in self.y)
+        return Calibration(kind=self.kind, x=self.x, y=y, slope=self.slope)
+
     def __str__(self) -> str:
         """A short description: `none`, `platt 0.91 x - 0.3` or `isotonic, 41 knots`."""
         if self.kind == "platt":

@@ -184,14 +184,15 @@ class Estimator(FrameModel):
             served = former.log_odds(raw)
             rates = np.asarray(self.heads.per_logit(self.rates, 1.0)) if self.rates else 1.0
             scales, shifts = self.heads.lines(
-                rows.labels, raw, served - np.log(rates), rows.weights
+                rows.labels, raw, served - np.log(rates), rows.weights, rows.groups
             )
         self.scales, self.begun = tuple(scales.tolist()), tuple(shifts.tolist())
         return ScaledObjective(objective, torch.from_numpy(scales), torch.from_numpy(shifts))
 
     def carried(self, former: Self, rows: Rows) -> Self:
         """The former fit as it is, for rows of a layout that differs in the sizes of tables at
-        most: nothing is learnt. What is made of the rows for serving is made again.
+        most: nothing is learnt, and new ids have the vector of unseen ones. What is made of the
+        rows for serving is made again.
 
         Raises ConfigError where its layout is another.
         """
@@ -202,6 +203,7 @@ class Estimator(FrameModel):
         generator = torch.Generator().manual_seed(self.config.seed)
         self.model = self.build(self.layout, self.heads.n_logits, generator)
         self._squares = self._start_from(former)
+        self._fill_new_rows(former)
         self.model.eval()
         return self
 
@@ -219,6 +221,22 @@ class Estimator(FrameModel):
             for part in self.layout.tables:
                 end = part.start + part.size
                 weight[end - part.spare : end] = weight[part.start + UNSEEN]
+
+    def _fill_new_rows(self, former: Estimator) -> None:
+        """Gives the rows of ids that the former fit did not know the vector of unseen ids."""
+        assert self.layout is not None
+        assert former.layout is not None
+        grown = self.layout.grown_rows(former.layout)
+        assert grown is not None
+        new = np.ones(self.layout.n_rows, np.bool_)
+        new[grown] = False
+        for table in tables_of(self._module()):
+            if table.n_rows != self.layout.n_rows:
+                continue
+            weight = table.weight.detach().numpy()
+            for part in self.layout.tables:
+                rows = part.start + np.flatnonzero(new[part.start : part.start + part.size])
+                weight[rows] = weight[part.start + UNSEEN]
 
     @property
     def id_table(self) -> FusedEmbedding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from tamis.data import columns_of
 from tamis.features import FrameSpace, Rows
-from tamis.runtime import Float32, Floats, one_blas_thread
+from tamis.runtime import Float32, one_blas_thread
 from tamis.schema import (
     Component,
     ConfigError,
@@ -31,7 +31,7 @@ from tamis.train.calibration import Calibration, fit_calibration
 from tamis.train.chosen import Chosen
 from tamis.train.fit_options import Epoch, FitResult
 from tamis.train.fit_settings import FitSettings
-from tamis.train.intercept import rate_beyond_chance, shift_to
+from tamis.train.intercept import centre, rate_beyond_chance
 from tamis.train.label_checks import (
     Metrics,
     check_labels,
@@ -263,9 +263,10 @@ class FrameModel(Component, ABC):
         return self.chosen
 
     def centre_on(self, rows: Rows, former: FrameModel) -> None:
-        """Corrects the intercepts again, so that predictions as they are served, calibrations
-        included, have the mean of the labels of `rows`, as far as it differs beyond chance from
-        what `former` predicts.
+        """Sets the level of the predictions as they are served, calibrations included: their mean
+        becomes that of the labels of `rows`, as far as it differs beyond chance from what `former`
+        predicts. Of tasks of few labels it becomes the mean of the former predictions. Of watch
+        times this holds for t / (1 + t), of products for each of their factors.
 
         A calibration is fitted on held-out rows, which may be few, relative to a fit that did not
         know them. After that fit has learnt them, too, its own level corrects what was learnt.
@@ -275,28 +276,28 @@ class FrameModel(Component, ABC):
         """
         assert rows.labels is not None
         with one_blas_thread():
-            raw, before = self._scaled(self.logits(rows)), former.log_odds(former.logits(rows))
+            now = self.log_odds(self.logits(rows))
+            before = former.log_odds(former.logits(rows))
         shifts = np.asarray(self.shifts or (0.0,) * self.heads.n_logits, np.float64)
+        maps = list(self.calibrations)
         for t, column in self.heads.odds:
             target = self.heads.own_target(t, rows.labels[:, t])
             known = ~np.isnan(target)
             if not known.any():
                 continue
-            served, predicted = self._served(t, raw[known, column]), expit(before[known, column])
-            rate = rate_beyond_chance(target[known], predicted)
-            shifts[column] = shift_to(rate, served, float(shifts[column]))
-        self.shifts = tuple(shifts.tolist())
-
-    def _served(self, t: int, scaled: Float32) -> Callable[[float], Floats]:
-        """The log-odds (n,) of task t that are served with a shift, of scaled logits (n,)."""
-        rate = self.rates[t] if self.rates else 1.0
-        calibration = self.calibrations[t] if self.calibrations else Calibration()
-
-        def served(shift: float) -> Floats:
-            moved = (scaled + np.float32(shift))[:, None]
-            return calibration(corrected(moved, [rate])[:, 0])
-
-        return served
+            predicted = expit(before[known, column])
+            if self.heads.few(t, rows.labels):
+                rate = float(np.mean(predicted, dtype=np.float64))
+            else:
+                own = None if rows.groups is None else rows.groups[known]
+                rate = rate_beyond_chance(target[known], predicted, own)
+            odds = now[known, column]
+            shift = centre(np.full(len(odds), rate), odds)
+            if maps and maps[t].kind != "none":
+                maps[t] = maps[t].moved(shift)  # after the map, whose shape stays as it was fitted
+            else:
+                shifts[column] += shift
+        self.shifts, self.calibrations = tuple(shifts.tolist()), tuple(maps)
 
     def _calibrate(self, valid: Rows) -> None:
         """Fits the maps to seconds and the calibrations on the validation rows."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from tamis.train.platt import beyond_chance
+from tamis.train.platt import beyond_chance, root_of_squares
 
 Array = NDArray[np.floating]
 STEPS = 50
 """Maximum number of Newton steps."""
-FARTHEST = 100.0
-"""Largest change of a shift by `shift_to`."""
+LEAST = 1e-9
+"""Probabilities of means are at least so far from 0 and 1."""
 
 
 def centre(targets: Array, logits: Array, weights: Array | None = None) -> float:
@@ -48,7 +46,9 @@ def centre(targets: Array, logits: Array, weights: Array | None = None) -> float
     return shift
 
 
-def rate_beyond_chance(targets: Array, predicted: Array) -> float:
+def rate_beyond_chance(
+    targets: Array, predicted: Array, groups: NDArray[np.integer] | None = None
+) -> float:
     """The rate to predict on average, from what was observed and what was predicted before.
 
     A rate of few positives differs from that of the next rows by chance. So its log-odds move from
@@ -57,31 +57,13 @@ def rate_beyond_chance(targets: Array, predicted: Array) -> float:
 
     Args:
         targets: (n,) in [0, 1], n ≥ 1.
-        predicted: (n,) former predictions of these rows, in (0, 1).
+        predicted: (n,) former predictions of these rows, in [0, 1].
+        groups: (n,) the query of each row, from 0, whose rows go together; None: independent rows.
     """
-    y, before = targets.astype(np.float64), float(np.mean(predicted, dtype=np.float64))
-    mean = float(y.mean())
+    y, mean = targets.astype(np.float64), float(np.mean(targets, dtype=np.float64))
+    before = float(np.clip(np.mean(predicted, dtype=np.float64), LEAST, 1 - LEAST))
     if not 0 < mean < 1:
         return before
+    error = root_of_squares(y - mean, groups) / len(y) / (mean * (1 - mean))
     difference = float(logit(mean) - logit(before))
-    error = float(y.std()) / len(y) ** 0.5 / (mean * (1 - mean))
     return float(expit(logit(before) + beyond_chance(difference, error)))
-
-
-def shift_to(rate: float, served: Callable[[float], Array], begin: float) -> float:
-    """The shift b at which the mean of σ(served(b)) is `rate`, in (0, 1).
-
-    `served` gives log-odds (n,) that increase with b, calibrated ones for example; `begin` is about
-    where to look. Returns the end of `begin` ± `FARTHEST` that is nearer where b lies beyond it.
-    """
-    from scipy.optimize import root_scalar  # slow to import; only needed in training
-
-    def wrong(shift: float) -> float:
-        return float(expit(served(shift).astype(np.float64)).mean()) - rate
-
-    low, high = begin - FARTHEST, begin + FARTHEST
-    if wrong(low) > 0:
-        return low
-    if wrong(high) < 0:
-        return high
-    return float(root_scalar(wrong, bracket=(low, high), xtol=1e-6).root)

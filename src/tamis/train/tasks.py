@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_expit, softmax
 
 from tamis.features import Rows
-from tamis.runtime import Float32
+from tamis.runtime import Float32, Ints
 from tamis.schema import (
     ConfigError,
     LabelError,
@@ -171,7 +171,12 @@ class Heads:
         return bool(min(known.sum(), (1 - known).sum()) < ENOUGH)
 
     def lines(
-        self, labels: Float32, logits: Float32, served: Float32, weights: Float32 | None
+        self,
+        labels: Float32,
+        logits: Float32,
+        served: Float32,
+        weights: Float32 | None,
+        groups: Ints | None = None,
     ) -> tuple[Float32, Float32]:
         """(scales (L,), shifts (L,)) by which logits are log-odds of the rows' targets.
 
@@ -180,7 +185,7 @@ class Heads:
         were served with.
 
         labels: (n, T) of the rows. logits: (n, L). served: (n, L) the log-odds of these that were
-        served. weights: (n,), (n, T) or None.
+        served. weights: (n,), (n, T) or None. groups: (n,) the query of each row, or None.
         """
         scales = np.ones(self.n_logits, np.float32)
         shifts = (served - logits).mean(axis=0).astype(np.float32)
@@ -189,7 +194,8 @@ class Heads:
             if not self.few(t, labels):
                 y = self.own_target(t, labels[:, t])
                 weight = weights if weights is None or weights.ndim == 1 else weights[:, t]
-                slope, level = line_beyond_chance(y, scale * logits[:, column] + shift, weight)
+                line = scale * logits[:, column] + shift
+                slope, level = line_beyond_chance(y, line, weight, groups)
                 scale, shift = slope * scale, slope * shift + level
             scales[column], shifts[column] = scale, shift
         return scales, shifts

@@ -13,7 +13,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from tamis.schema import ConfigError, DataError, RequestError
 from tamis.serve.access import presented_key
 from tamis.serve.body import body_of
-from tamis.serve.errors import ConflictError, NotFoundError
+from tamis.serve.errors import ConflictError, NotFoundError, OverloadedError
 from tamis.serve.keys import Keys
 from tamis.serve.messages import (
     ExperimentResultAnswer,
@@ -163,22 +163,25 @@ async def ramp_experiment(
     "/v1/experiments/{experiment:str}/full",
     status_code=200,
     request_class=FullBody,
-    opt={"searches": True},
     responses=STEPS,
 )
 async def roll_out_experiment(
     experiment: FromPath[str], data: JSONBody[FullRequest], request: HTTP
 ) -> ListedExperiment:
     """Give an arm to everybody but a reverse bucket, which keeps the control arm. `warning` of the
-    answer says where the test had not reached its planned size."""
+    answer says if the test had not reached its planned size."""
     service, journal = with_journal(request)
     found, by = await _started(request, experiment), _who(request, data)
     line = await service.beside(partial(_known, found, experiment))
-    check = partial(early_rollout, journal.project, line, journal.store)
-    problem = await service.search(partial(_answered, check))  # it reads the journal, as a report
     taken = await _step(
         request, partial(found.full, experiment, data.arm, by, data.reverse, data.note)
     )
+    # After the step, which nothing may hold up; the test is read as it was then.
+    check = partial(early_rollout, journal.project, line, journal.store)
+    try:
+        problem = await service.search(check)
+    except OverloadedError as error:
+        problem = f"the size of the test was not read: {error}"
     return msgspec.structs.replace(taken, warning=problem or None)
 
 
