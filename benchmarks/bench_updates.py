@@ -211,8 +211,11 @@ def calibration(seen: Sequence[Visit]) -> dict[str, float]:
 def trained(
     folder: Path, seed: int, items: int = ITEMS, users: int = USERS, eagerness: float = 0.0
 ) -> Path:
-    """A simulated shop whose vectors may learn online, trained for serving."""
-    if not list((folder / "versions").glob("*serving")):
+    """A simulated shop whose vectors may learn online, trained for serving; made once."""
+    wanted = {"items": items, "users": users, "days": LOG_DAYS, "seed": seed}
+    wanted["eagerness"] = eagerness
+    made = (folder / "simulation.json").is_file() and config_of(folder).items() >= wanted.items()
+    if not made or not list((folder / "versions").glob("*serving")):
         shutil.rmtree(folder, ignore_errors=True)
         simulate(
             folder,

@@ -24,7 +24,6 @@ NAMES = {
 }
 
 NAMES_OF_DAY = {
-    "none": "none",
     "full": "full, every night",
     "both": "full, and incremental every 2 hours",
 }
@@ -107,8 +106,9 @@ def feed_tasks(found: dict[str, Any]) -> str:
             each = [run["update"]["tasks"][task] for run in runs]
             observed = _range([known["predicted ÷ observed"] for known in each], 3)
             positives = f"{mean([known['positives'] for known in each]):,.0f}"
-        lines.append(f"| `{task}` | {positives} | {' | '.join(shown)} | {observed} |")
-    return "\n".join(line.replace("`like|click`", "`like\\|click`") for line in lines) + "\n"
+        name = task.replace("|", "\\|")
+        lines.append(f"| `{name}` | {positives} | {' | '.join(shown)} | {observed} |")
+    return "\n".join(lines) + "\n"
 
 
 def _range(values: list[float], digits: int) -> str:
@@ -126,8 +126,11 @@ def course(found: dict[str, Any]) -> str:
     days = len(found["runs"][0]["by_day"])
     lines = [
         f"A shop of {world['items']:,} items and {world['users']:,} users, {found['visits']:,} "
-        f"visits a day for {days} days, drift as below, {len(seeds)} seeds. The predictions are "
-        "those of the slates that the service itself chose.",
+        f"visits a day for {days} days; each day {world['drift']:.0%} of every taste is replaced "
+        f"and {world['births']:.0%} of the items are born and withdrawn. Means over {len(seeds)} "
+        "seeds, and the least and the largest: predicted ÷ true of the slates that the service itself "
+        "chose. Before day 1 the version has learnt from another policy's slates alone; the first "
+        "full update follows day 1.",
         "",
         f"| updates | task | {' | '.join(f'day {day + 1}' for day in range(days))} | after an "
         "update: first, second, … quarter of the day |",
