@@ -129,8 +129,8 @@ def course(found: dict[str, Any]) -> str:
         f"visits a day for {days} days; each day {world['drift']:.0%} of every taste is replaced "
         f"and {world['births']:.0%} of the items are born and withdrawn. Means over {len(seeds)} "
         "seeds, and the least and the largest: predicted ÷ true of the slates that the service "
-        "itself chose. Before day 1 the version has learnt from another policy's slates alone; the first "
-        "full update follows day 1.",
+        "itself chose. Before day 1 the version has learnt from another policy's slates alone; the "
+        "first full update follows day 1.",
         "",
         f"| updates | task | {' | '.join(f'day {day + 1}' for day in range(days))} | after an "
         "update: first, second, … quarter of the day |",
