@@ -41,7 +41,7 @@ class FeatureWatch:
     """Share of the new events without a value."""
     missing_before: float
     psi: float | None
-    """Population stability index, less what chance adds to it; None for ids, vectors and texts."""
+    """Population stability index, less what chance explains; None for ids, vectors and texts."""
     how: str
     """The means, or the value that changed most, in words."""
 
@@ -117,6 +117,7 @@ def _features(parts: Parts, data: Dataset, rows: FormerRows, since: int) -> dict
     events = data.events
     new, former = _compared(events, since)
     found: dict[str, FeatureWatch] = {}
+    sizes = effective_size(events.user[former]), effective_size(events.user[new])
     sides: tuple[tuple[Table, Table, Int32, Int32], ...] = (
         (data.users, parts.users, events.user, rows.users),
         (data.items, parts.items, events.item, rows.items),
@@ -133,16 +134,17 @@ def _features(parts: Parts, data: Dataset, rows: FormerRows, since: int) -> dict
             same = data.has_impressions and table is data.items
             now, then = of_event[new], row[of_event[new if same else former]]
             before = _taken(old, feature.source, then[then != UNKNOWN])
-            one = compare(feature, before, _taken(table, feature.source, now))
+            one = compare(feature, before, _taken(table, feature.source, now), sizes)
             if same:
                 known = _taken(table, feature.source, now[then != UNKNOWN])
-                one = replace(compare(feature, before, known), missing=one.missing)
+                one = replace(compare(feature, before, known, sizes), missing=one.missing)
             found[feature.name] = one
             break
         else:
             if texts is not None:
                 values = texts.values
-                found[feature.name] = compare(feature, values.gather(former), values.gather(new))
+                pair = values.gather(former), values.gather(new)
+                found[feature.name] = compare(feature, *pair, sizes)
     return found
 
 
@@ -160,19 +162,28 @@ def _taken(table: Table, column: str, rows: NDArray[np.integer]) -> pl.Series:
     return table.frame[column].gather(rows)
 
 
-def compare(feature: Feature, former: pl.Series, new: pl.Series) -> FeatureWatch:
-    """The values of a feature in former and in new events."""
+def effective_size(users: NDArray[np.integer]) -> float:
+    """To how many independent events those of users (n,) amount, if all of a user's are alike: the
+    squared sum ÷ the sum of squares of their numbers (Kish 1965); 0 without events."""
+    counts = np.unique(users, return_counts=True)[1].astype(np.float64)
+    return float(counts.sum() ** 2 / (counts @ counts)) if len(counts) else 0.0
+
+
+def compare(
+    feature: Feature, former: pl.Series, new: pl.Series, sizes: tuple[float, float]
+) -> FeatureWatch:
+    """The values of a feature in former and in new events, of effective numbers `sizes`."""
     if isinstance(feature, DenseFeat):
         if feature.width > 1 or isinstance(former.dtype, pl.List | pl.Array):
             return FeatureWatch(_missing(new), _missing(former), None, "vectors are not compared")
-        return _numbers(former, new)
+        return _numbers(former, new, sizes)
     if isinstance(feature, VarLenSparseFeat):
         if feature.ngrams is not None:
             return FeatureWatch(_missing(new), _missing(former), None, "texts are not compared")
         missing = _missing(new), _missing(former)
         former, new = _elements(feature, former), _elements(feature, new)
-        return _values(former, new, *missing)
-    return _values(former, new, _missing(new), _missing(former))
+        return _values(former, new, missing, sizes)
+    return _values(former, new, (_missing(new), _missing(former)), sizes)
 
 
 def _missing(values: pl.Series) -> float:
@@ -196,7 +207,7 @@ def _elements(feature: VarLenSparseFeat, values: pl.Series) -> pl.Series:
     return values.explode() if isinstance(values.dtype, pl.List) else values
 
 
-def _numbers(former: pl.Series, new: pl.Series) -> FeatureWatch:
+def _numbers(former: pl.Series, new: pl.Series, sizes: tuple[float, float]) -> FeatureWatch:
     """Numbers by bands with equally many former events each."""
     old, now = (s.cast(pl.Float64, strict=False).to_numpy() for s in (former, new))
     missing, before = (float(1 - np.isfinite(x).mean()) if len(x) else 0.0 for x in (now, old))
@@ -209,21 +220,25 @@ def _numbers(former: pl.Series, new: pl.Series) -> FeatureWatch:
         for x in (old, now)
     ]
     how = f"mean {now.mean():.4g}, before {old.mean():.4g}"
-    return FeatureWatch(missing, before, psi(*counts), how)
+    return FeatureWatch(missing, before, psi(counts[0], counts[1], sizes), how)
 
 
-def _values(former: pl.Series, new: pl.Series, missing: float, before: float) -> FeatureWatch:
-    """Values by their names: the most frequent former ones, and all others together."""
+def _values(
+    former: pl.Series, new: pl.Series, shares: tuple[float, float], sizes: tuple[float, float]
+) -> FeatureWatch:
+    """Values by their names: the most frequent former ones, and all others together; `shares` of
+    the new and of the former events have none."""
+    missing, before = shares
     old, now = (s.cast(pl.String, strict=False).drop_nulls() for s in (former, new))
     if not len(old) or not len(now):
         return FeatureWatch(missing, before, None, "no values to compare")
     top = old.value_counts(sort=True)[old.name][:VALUES].to_list()
     counts = [_counts(s, top) for s in (old, now)]
-    shares = [c / c.sum() for c in counts]
-    at = int(np.abs(shares[1] - shares[0]).argmax())
+    parts = [c / c.sum() for c in counts]
+    at = int(np.abs(parts[1] - parts[0]).argmax())
     name = repr(top[at]) if at < len(top) else "other values"
-    how = f"{name} in {shares[1][at]:.1%} of them, before in {shares[0][at]:.1%}"
-    return FeatureWatch(missing, before, psi(*counts), how)
+    how = f"{name} in {parts[1][at]:.1%} of them, before in {parts[0][at]:.1%}"
+    return FeatureWatch(missing, before, psi(counts[0], counts[1], sizes), how)
 
 
 def _counts(values: pl.Series, names: list[str]) -> Int64:
@@ -233,14 +248,19 @@ def _counts(values: pl.Series, names: list[str]) -> Int64:
     return np.bincount(codes, minlength=len(names) + 1)
 
 
-def psi(former: NDArray[np.integer], new: NDArray[np.integer]) -> float:
-    """The population stability index of two lists of counts (k,), less what chance adds.
+def psi(former: NDArray[np.integer], new: NDArray[np.integer], sizes: tuple[float, float]) -> float:
+    """The population stability index of two lists of counts (k,), less what chance explains.
 
-    Σ (p − q) ln(p / q) with half an event added to each count. Of two samples of one distribution,
-    it is (k − 1) (1 / n + 1 / m) on average (Yurdakul 2018), which is subtracted; at least 0.
+    Σ (p − q) ln(p / q), with half an event added to each count. Of two samples of one distribution,
+    it is (1 / n + 1 / m) χ² on average, of k − 1 degrees of freedom (Yurdakul 2018): the mean of
+    this and two standard deviations are subtracted; at least 0. n and m are the effective `sizes`:
+    a user who comes often brings the same values each time.
     """
     k = len(former)
-    p, q = ((c + 0.5) / (c.sum() + 0.5 * k) for c in (former, new))
+    p, q = (
+        (counts / max(counts.sum(), 1) * size + 0.5) / (size + 0.5 * k)
+        for counts, size in zip((former, new), sizes, strict=True)
+    )
     found: Float64 = (p - q) * np.log(p / q)
-    chance = (k - 1) * (1 / max(former.sum(), 1) + 1 / max(new.sum(), 1))
+    chance = (k - 1 + 2 * (2 * (k - 1)) ** 0.5) * sum(1 / max(size, 1.0) for size in sizes)
     return max(0.0, float(found.sum() - chance))

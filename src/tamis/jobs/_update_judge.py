@@ -61,8 +61,8 @@ def _protocol(trainer: UpdateTrainer, stretch: NewStretch) -> dict[str, str]:
     else:
         held_out = "the latest new events, by time"
     shown = {
-        "shown": "the same of the ranked candidates that the user was shown after the cut, and of a "
-        "random order of those of the serving version"
+        "shown": "the same of the ranked candidates that the user was shown after the cut, and of "
+        "a random order of those of the serving version"
     }
     return {
         "held out": held_out,

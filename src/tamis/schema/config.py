@@ -494,8 +494,9 @@ class GateConfig(_Section):
     """By how much the share of new events without a value of a feature may be above the former."""
     psi: Annotated[float, Field(gt=0)] = 0.25
     """Largest population stability index of a feature, new events against former ones: the sum of
-    (p − q) ln(p / q) over ten bands of numbers or the most frequent values, less what chance adds.
-    Below 0.1 is usually called stable, above 0.25 a shift."""
+    (p − q) ln(p / q) over ten bands of numbers or the most frequent values, less what chance
+    explains; the events of a user count as one where they are alike. Below 0.1 is usually called
+    stable, above 0.25 a shift."""
     size_drop: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share by which the numbers of items, users and events may be below those of the serving
     version."""
