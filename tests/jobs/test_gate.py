@@ -80,8 +80,12 @@ def slates(new: float, serving: float, random: float = 0.0, half: float = 0.01) 
     [
         (slates(0.38, 0.54), slates(0.56, 0.58, 0.45), set()),  # another choice of items
         (slates(0.54, 0.54), slates(0.53, 0.58, 0.45), {"NDCG@10 of what was shown"}),
-        (slates(0.02, 0.54), slates(0.58, 0.58, 0.45), {"NDCG@10"}),  # others above what was shown
-        (slates(0.45, 0.54), None, {"NDCG@10"}),
+        (
+            slates(0.02, 0.54),
+            slates(0.58, 0.58, 0.45),
+            {"NDCG@10 of the slates"},
+        ),  # others above what was shown
+        (slates(0.45, 0.54), None, {"NDCG@10 of the slates"}),
         (slates(0.45, 0.54, half=0.1), None, set()),
         # A serving version without an order of its own: a tenth of its NDCG is what it can lose.
         (slates(0.5, 0.5), slates(0.49, 0.50, 0.50, half=0.001), set()),

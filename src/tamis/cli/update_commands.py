@@ -107,7 +107,7 @@ def _follow(project: Path, every: float, once: bool, as_json: bool) -> None:
             signal.signal(number, handler)
     if as_json:
         return print_json(report.to_dict())
-    for note in report.notes:
+    for note in () if progress else report.notes:  # the progress has said them
         console.print(f"[yellow]note[/]: {escape(note)}", highlight=False)
     console.print(_followed(report), highlight=False, soft_wrap=True)
     return None
@@ -115,8 +115,9 @@ def _follow(project: Path, every: float, once: bool, as_json: bool) -> None:
 
 def _followed(report: FollowReport) -> str:
     """What a follower has done, in words."""
+    deltas = "delta" if report.deltas == 1 else "deltas"
     text = (
-        f"[green]published[/] {report.deltas:,} deltas of version [bold]{report.version}[/], the "
+        f"[green]published[/] {report.deltas:,} {deltas} of version [bold]{report.version}[/], the "
         f"newest is number {report.delta}: {report.events:,} events, {report.rows:,} of them "
         f"impressions, {report.changed:,} vectors; journal up to entry {report.position:,}, "
         f"{report.waiting:,} entries wait"
@@ -159,7 +160,9 @@ def print_update(report: UpdateReport) -> None:
             soft_wrap=True,
         )
     if report.forced:
-        console.print("[yellow]forced[/]: checks failed; the manifest records it", highlight=False)
+        names = ", ".join(check.name for check in report.checks if not check.passed)
+        text = f"[yellow]forced[/]: failed are {escape(names)}; the manifest records it"
+        console.print(text, highlight=False, soft_wrap=True)
     if report.refused:
         console.print(
             f"[bold red]not published[/]: the serving version stays {report.former}. Correct the "

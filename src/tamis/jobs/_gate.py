@@ -69,7 +69,7 @@ def data_checks(gate: GateConfig, watch: DataWatch) -> list[GateCheck]:
         most,
         not isfinite(ratio) or 1 / most <= ratio <= most,
         f"{watch.per_hour:,.1f} events per hour, {watch.per_hour_before:,.1f} in an equally long "
-        "time before",
+        "time before" + (f": {ratio:,.3g} times as many" if isfinite(ratio) else ""),
     )
     unknown = [
         GateCheck(
@@ -147,6 +147,11 @@ def quality_checks(
             limit = log(1 + gate.calibration) + 2 * sqrt(2) * error
             serving = task.serving_calibration
             worse = serving is None or distance > _log_distance(serving)
+            text = f"predicted ÷ observed {name} is {task.calibration:.3f}"
+            text += f" ({task.positives:,.0f} positives)"
+            text += "" if serving is None else f", that of the serving version {serving:.3f}"
+            if log(1 + gate.calibration) < distance <= limit:
+                text += "; so few positives may be off by as much by chance"
             checks.append(
                 GateCheck(
                     QUALITY,
@@ -155,9 +160,7 @@ def quality_checks(
                     "calibration",
                     gate.calibration,
                     distance <= limit or not worse,
-                    f"predicted ÷ observed {name} is {task.calibration:.3f} ({task.positives:,.0f} "
-                    f"positives)"
-                    + ("" if serving is None else f", that of the serving version {serving:.3f}"),
+                    text,
                 )
             )
     return checks
@@ -192,17 +195,20 @@ def _slate_check(key: str, limit: float, found: SlateComparison, what: str) -> G
     """NDCG@10 against that of the serving version."""
     drop = -found.difference.mean / gain(found) if found.serving else 0.0
     beyond = found.difference.high < 0 and found.users >= FEWEST
-    random = f"; a random order has {found.random:.4f}" if found.random else ""
+    lower = f"{drop:.0%} of that"
+    if found.random:
+        lower = f"{drop:.0%} of what that is better than a random order ({found.random:.4f})"
+    by = f", lower by {lower}" if drop > 0 else ""
     return GateCheck(
         QUALITY,
-        "NDCG@10 of what was shown" if found.random else "NDCG@10",
+        "NDCG@10 of what was shown" if found.random else "NDCG@10 of the slates",
         drop,
         key,
         limit,
         not (beyond and drop > limit),
-        f"NDCG@10 of {what} is {found.new:.4f}, that of the serving version {found.serving:.4f} "
-        f"(95% interval of the difference {found.difference.low:+.4f} to "
-        f"{found.difference.high:+.4f}, {found.users:,} users{random})",
+        f"NDCG@10 of {what} is {found.new:.4f}, that of the serving version {found.serving:.4f}"
+        f"{by} (95% interval of the difference {found.difference.low:+.4f} to "
+        f"{found.difference.high:+.4f}, {found.users:,} users)",
     )
 
 

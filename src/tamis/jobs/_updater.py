@@ -78,8 +78,10 @@ class Updater:
         chosen = {stage: former.chosen(stage) for stage in trainer.scorers()}
         candidate = self._candidate(stretch, new, chosen)
         compared = compare(trainer, stretch, new, candidate)
-        self._note(power_note(compared, gate))
-        checks = [*checks, *quality_checks(gate, compared, former.recorded_auc)]
+        judged = quality_checks(gate, compared, former.recorded_auc)
+        if not failed(judged):
+            self._note(power_note(compared, gate))
+        checks = [*checks, *judged]
         report = replace(report, quality=compared.to_dict())
         if failed(checks) and not self.force:
             return self._finished(report, checks)
