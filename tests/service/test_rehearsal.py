@@ -45,6 +45,11 @@ def test_events_and_requests_compile_nothing_after_the_opening(project: Path) ->
     live.take([event])
     live.recommend("u3")
     live.rank(RankRequest.of(user_id="u3", item_ids=["i3", "i4"]))
+    live.hide("i5")
+    live.recommend("u3")
+    live.show("i5")
+    live.delete_item("i6")
+    live.recommend("u3", explain=True)
     shown = live.recommend("u4", recommendation_id="kept")
     answer = live.answered("kept")
     assert answer is not None

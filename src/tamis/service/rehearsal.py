@@ -16,8 +16,11 @@ from tamis.filters import ExposedFilter
 from tamis.journal import (
     Entry,
     Event,
+    ItemDelete,
+    ItemHide,
     ItemPatch,
     ItemPut,
+    ItemShow,
     Numbered,
     UserDelete,
     UserPatch,
@@ -120,4 +123,7 @@ def _entries(state: Parts, time: int) -> Sequence[Entry]:
         *events(user, NEW),
         UserDelete(user_id=NEW),
         UserDelete(user_id=user),
+        ItemHide(item_id=item),
+        ItemShow(item_id=item),
+        ItemDelete(item_id=item),
     ]
