@@ -163,6 +163,7 @@ async def ramp_experiment(
     "/v1/experiments/{experiment:str}/full",
     status_code=200,
     request_class=FullBody,
+    opt={"searches": True},
     responses=STEPS,
 )
 async def roll_out_experiment(
