@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -139,11 +139,16 @@ def _judged_auc(quality: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def changed_keys(former: ProjectConfig, now: ProjectConfig) -> list[str]:
-    """The sections and keys that differ between two declarations and that weights rest on."""
-    keys = [key for key in type(now).model_fields if key not in FREE]
+def changed_keys(
+    former: ProjectConfig,
+    now: ProjectConfig,
+    free: Collection[str] = FREE,
+    free_of_cascade: Collection[str] = FREE_OF_CASCADE,
+) -> list[str]:
+    """The sections and keys that differ between two declarations, without those that may."""
+    keys = [key for key in type(now).model_fields if key not in free]
     found = [f"[{key}]" for key in keys if getattr(former, key) != getattr(now, key)]
     for key in type(now.cascade).model_fields:
-        if key not in FREE_OF_CASCADE and getattr(former.cascade, key) != getattr(now.cascade, key):
+        if key not in free_of_cascade and getattr(former.cascade, key) != getattr(now.cascade, key):
             found.append(f"[cascade] {key}")
     return found

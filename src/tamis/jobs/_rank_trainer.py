@@ -15,6 +15,7 @@ from tamis._version import __version__
 from tamis.bundle import MANIFEST, Kind, Version, Versions
 from tamis.cascade import HasFormat, TrainableScorer
 from tamis.features import RowCoverage
+from tamis.jobs._former_version import changed_keys
 from tamis.jobs._publish import publish
 from tamis.jobs._trainer import ChoiceRows, Trainer
 from tamis.schema import ConfigError, ProjectConfig, VersionError
@@ -93,7 +94,7 @@ class RankTrainer(Trainer):
                 f"the tables have changed since version {former.name} was trained: its features "
                 "do not fit the new rows; run `tamis train` without --ranker-only"
             )
-        changed = _changed(parts.config, self.config)
+        changed = changed_keys(parts.config, self.config, _FREE, RANKER_KEYS)
         if changed:
             raise ConfigError(
                 f"tamis.toml: {', '.join(changed)} changed since version {former.name} was "
@@ -113,13 +114,3 @@ def _merged(former: ProjectConfig, now: ProjectConfig) -> ProjectConfig:
     new = {key: getattr(now.cascade, key) for key in RANKER_KEYS}
     cascade = former.cascade.model_copy(update=new)
     return former.model_copy(update={"cascade": cascade, "tasks": now.tasks})
-
-
-def _changed(former: ProjectConfig, now: ProjectConfig) -> list[str]:
-    """The sections and keys, apart from the ranker's own, that differ between two declarations."""
-    keys = [key for key in type(now).model_fields if key not in _FREE]
-    found = [f"[{key}]" for key in keys if getattr(former, key) != getattr(now, key)]
-    for key in type(now.cascade).model_fields:
-        if key not in RANKER_KEYS and getattr(former.cascade, key) != getattr(now.cascade, key):
-            found.append(f"[cascade] {key}")
-    return found
